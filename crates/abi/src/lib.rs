@@ -1,0 +1,2 @@
+//! The `repr(C)` contract between plugins and hosts.
+#![no_std]

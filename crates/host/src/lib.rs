@@ -1,0 +1,1 @@
+//! Gate, stage, load and call plugins.

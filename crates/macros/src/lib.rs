@@ -1,0 +1,2 @@
+//! The attribute and derives behind `keyway-sdk`.
+#![forbid(unsafe_code)]

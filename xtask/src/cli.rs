@@ -1,0 +1,66 @@
+//! The command line: global options, the list of commands, and the exit status.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::shell::{ColorChoice, Format, Shell, Verbosity};
+
+/// Builds native plugins for every target inside pinned images, and checks them before loading.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Write one JSON object a line to stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but errors and warnings
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say what is run, and why
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// When to colour the output
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    color: ColorChoice,
+    /// Cargo.toml of the workspace; looked for from the current folder upwards unless given
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) manifest_path: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Parses the command line, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let verbosity = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let format = if cli.global.json { Format::Json } else { Format::Text };
+    let shell = Shell::new(verbosity, format, cli.global.color);
+    match run(&cli, &shell) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            shell.failure(&failure);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn run(cli: &Cli, _shell: &Shell) -> Result<(), Failure> {
+    match cli.command {}
+}

@@ -1,0 +1,1 @@
+//! One file a command; each has an `Args` for clap and a `run`.

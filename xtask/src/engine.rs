@@ -1,0 +1,1 @@
+//! Engines: run a command inside an image.

@@ -1,0 +1,77 @@
+//! How a command fails: one report type at the edge, and the exit status that scripts rely on.
+//!
+//! A stage has its own error type and says through [`Diagnose`] which status it ends with and what
+//! the user can do; the command line prints it once, with its causes.
+
+use std::error::Error;
+use std::fmt;
+
+/// The exit statuses, a contract with scripts and pipelines. Success is 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// The work itself failed: a compile error, a failed test.
+    Failed = 1,
+    /// The command line or a file that the user wrote is wrong.
+    Usage = 2,
+    /// Something was checked and refused: gate, audit, verify.
+    Refused = 3,
+    /// The environment lacks something: an engine, a mirror, disk space.
+    Environment = 4,
+    /// The user interrupted it.
+    Interrupted = 130,
+}
+
+/// What a stage's error knows beyond its message.
+pub trait Diagnose: Error + Send + Sync + 'static {
+    /// The status the process ends with.
+    fn exit(&self) -> Exit;
+
+    /// What to do next, as a sentence fragment without a final dot.
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A command's failure: the error, its exit status and a hint.
+#[derive(Debug)]
+pub struct Failure {
+    /// The status the process ends with.
+    pub exit: Exit,
+    /// What went wrong; causes are its `source` chain.
+    pub error: Box<dyn Error + Send + Sync>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure that no stage's error type describes.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, error: message.into().into(), hint: None }
+    }
+
+    /// The same failure with a hint.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl<E: Diagnose> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: error.exit(), hint: error.hint(), error: Box::new(error) }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// The error, then each cause on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.error)?;
+        let mut cause = self.error.source();
+        while let Some(error) = cause {
+            write!(f, "\n  caused by: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

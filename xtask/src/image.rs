@@ -1,0 +1,1 @@
+//! Images: recipe + lock → layers, config and digests.

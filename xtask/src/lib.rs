@@ -1,0 +1,15 @@
+//! `cargo xtask`: builds the native plugins of a workspace for every target, inside pinned images.
+//!
+//! Data flows one way: targets and workspace → plan → image → engine → run → artifact → manifest →
+//! gate → `dist/`. A stage never imports a later one.
+
+pub mod cache;
+mod cli;
+mod commands;
+pub mod container;
+pub mod engine;
+pub mod failure;
+pub mod image;
+pub mod shell;
+
+pub use cli::main;
