@@ -72,3 +72,18 @@ pub enum Access {
     /// Read and write it; what is written is owned by the caller.
     ReadWrite,
 }
+
+/// Runs a command inside an image, to its end. The image stage uses it to compile a std; an engine
+/// provides it.
+pub trait Runner {
+    /// Runs `command` in `image` with no network; its output is only seen if it fails.
+    ///
+    /// # Errors
+    /// If it can't be started or ends with a status other than 0; the error carries the command line,
+    /// the status and the end of the output.
+    fn run(
+        &self,
+        image: &Image,
+        command: &Command,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+}
