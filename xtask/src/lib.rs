@@ -10,6 +10,9 @@ pub mod container;
 pub mod engine;
 pub mod failure;
 pub mod image;
+pub mod inputs;
 pub mod shell;
+pub mod targets;
+pub mod workspace;
 
 pub use cli::main;
