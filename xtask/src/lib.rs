@@ -7,12 +7,16 @@ pub mod cache;
 mod cli;
 mod commands;
 pub mod container;
+pub mod dist;
 pub mod engine;
 pub mod failure;
 pub mod image;
 pub mod inputs;
+pub mod plan;
+pub mod run;
 pub mod shell;
 pub mod targets;
+pub mod vendor;
 pub mod workspace;
 
 pub use cli::main;

@@ -143,6 +143,15 @@ impl Shell {
         self.line(text.trim_end_matches('\n'));
     }
 
+    /// A compiler's diagnostic, rendered with colour codes; they are dropped where colour is off.
+    pub fn diagnostic(&self, rendered: &str) {
+        if self.color {
+            self.passthrough(rendered);
+        } else {
+            self.passthrough(&console::strip_ansi_codes(rendered));
+        }
+    }
+
     /// A line of data on stdout, unless stdout carries JSON.
     pub fn data(&self, line: impl std::fmt::Display) {
         if self.format == Format::Text {

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::Triple;
+use keyway_manifest::{Libc, Triple};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -53,21 +53,11 @@ pub struct Spec {
     pub env: BTreeMap<String, String>,
     /// The libc a plugin may need of its host; none where the target has no versioned libc.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub libc: Option<LibcFloor>,
+    pub libc: Option<Libc>,
     /// Patterns of libraries that a plugin may load.
     pub imports: Vec<String>,
     /// How a program for it is run.
     pub runner: Runner,
-}
-
-/// A libc family and the oldest version that a plugin may need.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LibcFloor {
-    /// `glibc` or `musl`.
-    pub family: String,
-    /// Such as `2.17`.
-    pub floor: String,
 }
 
 /// How `test-plugins` runs a program for a target.
