@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::{Digest, FileName, FormatVersion, Manifest, Triple, canonical};
+use keyway_manifest::{Digest, FormatVersion, Manifest, Triple, canonical};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
@@ -182,17 +182,6 @@ impl Delivery {
 
 /// Deliveries in the making are called so, followed by random characters.
 const PREFIX: &str = ".dist-";
-
-/// The file that an artifact is delivered as: what cargo named, which every loader knows.
-///
-/// # Errors
-/// If it is no plain file name.
-pub fn file_name(path: &Path) -> Result<FileName, keyway_manifest::ParseNameError> {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .parse()
-}
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let mut file = File::create(path).map_err(CacheError::io("create", path))?;

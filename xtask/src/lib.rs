@@ -3,6 +3,7 @@
 //! Data flows one way: targets and workspace → plan → image → engine → run → artifact → manifest →
 //! gate → `dist/`. A stage never imports a later one.
 
+pub mod artifact;
 pub mod cache;
 mod cli;
 mod commands;
@@ -15,6 +16,7 @@ pub mod inputs;
 pub mod plan;
 pub mod run;
 pub mod shell;
+pub mod source;
 pub mod targets;
 pub mod vendor;
 pub mod workspace;

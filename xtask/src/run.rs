@@ -4,7 +4,7 @@
 //! File names are never guessed: what cargo names is what was built. Cargo's diagnostics reach the
 //! user as cargo wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -55,12 +55,21 @@ pub fn command(step: &Step, argv: Vec<String>, folders: &Folders, vendored: &Ven
 /// What a cargo run made.
 #[derive(Debug, Default)]
 pub struct Built {
-    /// By package name: the files of its library, as paths inside the image.
-    pub libraries: BTreeMap<String, Vec<PathBuf>>,
+    /// By package name: its library.
+    pub libraries: BTreeMap<String, Library>,
     /// By package name: the program it built, if any.
     pub programs: BTreeMap<String, PathBuf>,
     /// How many errors the compiler reported.
     pub n_errors: usize,
+}
+
+/// A library that cargo made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Library {
+    /// Its files, as paths inside the image: the dynamic library, and on Windows what links to it.
+    pub files: Vec<PathBuf>,
+    /// The package's features.
+    pub features: BTreeSet<String>,
 }
 
 /// Follows a cargo run by its lines.
@@ -124,14 +133,17 @@ impl<'a> Follower<'a> {
             Message::CompilerArtifact(artifact) => {
                 self.step();
                 let package = package_name(&artifact.package_id.repr);
-                let files = || {
-                    artifact
+                if artifact.target.crate_types.contains(&CrateType::CDyLib) {
+                    let files = artifact
                         .filenames
                         .iter()
-                        .map(|f| f.as_std_path().to_owned())
-                };
-                if artifact.target.crate_types.contains(&CrateType::CDyLib) {
-                    self.built.libraries.insert(package, files().collect());
+                        .map(|f| f.as_std_path().to_owned());
+                    let features = artifact.features.iter().map(ToString::to_string).collect();
+                    let library = Library {
+                        files: files.collect(),
+                        features,
+                    };
+                    self.built.libraries.insert(package, library);
                 } else if let (true, Some(program)) = (
                     artifact.target.kind.contains(&TargetKind::Bin),
                     &artifact.executable,
@@ -214,7 +226,7 @@ mod tests {
         }
         let built = follower.finish();
         assert_eq!(
-            built.libraries["greet"],
+            built.libraries["greet"].files,
             [PathBuf::from("/target/x/release/libgreet.so")]
         );
         assert_eq!(built.n_errors, 1);
