@@ -13,6 +13,7 @@ pub mod engine;
 pub mod failure;
 pub mod image;
 pub mod inputs;
+pub mod interrupt;
 pub mod plan;
 pub mod run;
 pub mod shell;
