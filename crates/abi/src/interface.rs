@@ -114,12 +114,18 @@ impl<T> Reply<T> {
     /// The call gave `value`.
     #[inline]
     pub const fn ok(value: T) -> Self {
-        Self { status: Status::OK, value: MaybeUninit::new(value) }
+        Self {
+            status: Status::OK,
+            value: MaybeUninit::new(value),
+        }
     }
 
     /// The call gave no result.
     pub const fn failed(status: Status) -> Self {
-        Self { status, value: MaybeUninit::uninit() }
+        Self {
+            status,
+            value: MaybeUninit::uninit(),
+        }
     }
 }
 
@@ -172,7 +178,11 @@ impl<'a, T> Remote<'a, T> {
         table: &'a T,
         context: Context<'a>,
     ) -> Self {
-        Self { instance, table, context }
+        Self {
+            instance,
+            table,
+            context,
+        }
     }
 
     /// The instance, as the first argument of each function.
@@ -209,7 +219,9 @@ impl<'a, T> Remote<'a, T> {
     ) -> Result<R::Host<'a>, CallError> {
         if reply.status != Status::OK {
             // SAFETY: the callee writes the report if the status is not `OK`.
-            return Err(CallError::new(reply.status, &unsafe { report.assume_init() }));
+            return Err(CallError::new(reply.status, &unsafe {
+                report.assume_init()
+            }));
         }
         // SAFETY: the status is `OK`, so the value is there; the caller vouches for its type and
         // for the plugin's lifetime.
@@ -356,7 +368,10 @@ unsafe fn all_valid<T: Layout>(first: *const T, length: usize) -> bool {
 }
 
 impl<T: Layout> Argument for &[T] {
-    const TYPE: &'static Type = &Type::of::<Slice>(Kind::Slice { mutable: false, of: T::TYPE });
+    const TYPE: &'static Type = &Type::of::<Slice>(Kind::Slice {
+        mutable: false,
+        of: T::TYPE,
+    });
     type Wire = Slice;
 
     #[inline]
@@ -369,9 +384,7 @@ impl<T: Layout> Argument for &[T] {
         let first = wire.pointer.cast::<T>();
         // SAFETY: the caller lowered a slice of `T` that outlives the call; its elements are
         // checked before they are read as `T`.
-        unsafe {
-            all_valid(first, wire.length).then(|| slice::from_raw_parts(first, wire.length))
-        }
+        unsafe { all_valid(first, wire.length).then(|| slice::from_raw_parts(first, wire.length)) }
     }
 }
 
@@ -383,7 +396,10 @@ impl<T: Layout> Argument for &mut [T] {
             T::ANY_BITS,
             "`&mut [T]` crosses only if every bit pattern is a `T`: no `bool` or enum inside"
         );
-        &Type::of::<Slice>(Kind::Slice { mutable: true, of: T::TYPE })
+        &Type::of::<Slice>(Kind::Slice {
+            mutable: true,
+            of: T::TYPE,
+        })
     };
     type Wire = Slice;
 
@@ -440,7 +456,10 @@ impl Returned for OwnedBuffer {
     }
 
     unsafe fn lift<'a>(wire: Self) -> Option<Buffer<'a>> {
-        Some(Buffer { bytes: wire, plugin: PhantomData })
+        Some(Buffer {
+            bytes: wire,
+            plugin: PhantomData,
+        })
     }
 }
 
