@@ -23,7 +23,9 @@ pub struct Cache {
 #[derive(Debug, Error)]
 pub enum CacheError {
     /// No variable names a place for the cache.
-    #[error("no cache folder: none of `KEYWAY_CACHE`, `XDG_CACHE_HOME`, `HOME`, `LOCALAPPDATA` is set")]
+    #[error(
+        "no cache folder: none of `KEYWAY_CACHE`, `XDG_CACHE_HOME`, `HOME`, `LOCALAPPDATA` is set"
+    )]
     NoPlace,
     /// A file operation failed.
     #[error("could not {action} `{path}`")]
@@ -41,7 +43,11 @@ impl CacheError {
     /// For `map_err`: says what was tried on which path.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 }
 
@@ -54,9 +60,9 @@ impl Diagnose for CacheError {
         match self {
             Self::NoPlace => Some("set `KEYWAY_CACHE` to a folder with some gigabytes free".into()),
             Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => {
-                    Some("free some space, or set `KEYWAY_CACHE` to a folder on a larger disk".into())
-                }
+                io::ErrorKind::StorageFull => Some(
+                    "free some space, or set `KEYWAY_CACHE` to a folder on a larger disk".into(),
+                ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("set `KEYWAY_CACHE` to a folder that you may write".into())
                 }
@@ -72,7 +78,11 @@ impl Cache {
     /// # Errors
     /// If no variable names a place, or the folder can't be created.
     pub fn open() -> Result<Self, CacheError> {
-        let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|v| !v.is_empty())
+                .map(PathBuf::from)
+        };
         let root = variable("KEYWAY_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("keyway")))
             .or_else(|| variable("LOCALAPPDATA").map(|dir| dir.join("keyway").join("cache")))
@@ -136,7 +146,10 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                shell.status("Waiting", format_args!("for another run that holds `{}`", path.display()));
+                shell.status(
+                    "Waiting",
+                    format_args!("for another run that holds `{}`", path.display()),
+                );
                 file.lock().map_err(CacheError::io("lock", path))?;
             }
             Err(TryLockError::Error(source)) => return Err(CacheError::io("lock", path)(source)),
@@ -156,10 +169,14 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
         .prefix(".keyway-")
         .tempfile_in(dir)
         .map_err(CacheError::io("create a temporary file in", dir))?;
-    file.write_all(bytes).map_err(CacheError::io("write", path))?;
-    file.as_file().sync_all().map_err(CacheError::io("sync", path))?;
+    file.write_all(bytes)
+        .map_err(CacheError::io("write", path))?;
+    file.as_file()
+        .sync_all()
+        .map_err(CacheError::io("sync", path))?;
     set_shared_mode(file.as_file()).map_err(CacheError::io("set the mode of", path))?;
-    file.persist(path).map_err(|error| CacheError::io("rename into place", path)(error.error))?;
+    file.persist(path)
+        .map_err(|error| CacheError::io("rename into place", path)(error.error))?;
     Ok(())
 }
 

@@ -46,7 +46,11 @@ pub struct Failure {
 impl Failure {
     /// A failure that no stage's error type describes.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, error: message.into().into(), hint: None }
+        Self {
+            exit,
+            error: message.into().into(),
+            hint: None,
+        }
     }
 
     /// The same failure with a hint.
@@ -59,7 +63,11 @@ impl Failure {
 
 impl<E: Diagnose> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { exit: error.exit(), hint: error.hint(), error: Box::new(error) }
+        Self {
+            exit: error.exit(),
+            hint: error.hint(),
+            error: Box::new(error),
+        }
     }
 }
 

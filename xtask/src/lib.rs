@@ -3,13 +3,22 @@
 //! Data flows one way: targets and workspace → plan → image → engine → run → artifact → manifest →
 //! gate → `dist/`. A stage never imports a later one.
 
+pub mod artifact;
 pub mod cache;
 mod cli;
 mod commands;
 pub mod container;
+pub mod dist;
 pub mod engine;
 pub mod failure;
 pub mod image;
+pub mod inputs;
+pub mod plan;
+pub mod run;
 pub mod shell;
+pub mod source;
+pub mod targets;
+pub mod vendor;
+pub mod workspace;
 
 pub use cli::main;

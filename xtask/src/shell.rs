@@ -59,15 +59,25 @@ impl Shell {
         let color = match color {
             ColorChoice::Always => true,
             ColorChoice::Never => false,
-            ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()),
+            ColorChoice::Auto => {
+                terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            }
         };
         let bars = terminal
             && verbosity > Verbosity::Quiet
             && format == Format::Text
             && std::env::var_os("CI").is_none();
-        let target =
-            if bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { verbosity, format, color, progress: MultiProgress::with_draw_target(target) }
+        let target = if bars {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        Self {
+            verbosity,
+            format,
+            color,
+            progress: MultiProgress::with_draw_target(target),
+        }
     }
 
     /// A shell for tests: quiet, text, no colour.
@@ -98,14 +108,20 @@ impl Shell {
     /// `    Verb message` on stderr, as cargo does; silent under `--quiet` and `--json`.
     pub fn status(&self, verb: &str, message: impl std::fmt::Display) {
         if self.verbosity > Verbosity::Quiet && self.format == Format::Text {
-            self.line(&format!("{} {message}", self.paint("1;32", &format!("{verb:>12}"))));
+            self.line(&format!(
+                "{} {message}",
+                self.paint("1;32", &format!("{verb:>12}"))
+            ));
         }
     }
 
     /// A line on stderr that only `--verbose` shows.
     pub fn detail(&self, verb: &str, message: impl std::fmt::Display) {
         if self.verbosity >= Verbosity::Verbose && self.format == Format::Text {
-            self.line(&format!("{} {message}", self.paint("1;36", &format!("{verb:>12}"))));
+            self.line(&format!(
+                "{} {message}",
+                self.paint("1;36", &format!("{verb:>12}"))
+            ));
         }
     }
 
@@ -127,6 +143,15 @@ impl Shell {
         self.line(text.trim_end_matches('\n'));
     }
 
+    /// A compiler's diagnostic, rendered with colour codes; they are dropped where colour is off.
+    pub fn diagnostic(&self, rendered: &str) {
+        if self.color {
+            self.passthrough(rendered);
+        } else {
+            self.passthrough(&console::strip_ansi_codes(rendered));
+        }
+    }
+
     /// A line of data on stdout, unless stdout carries JSON.
     pub fn data(&self, line: impl std::fmt::Display) {
         if self.format == Format::Text {
@@ -143,7 +168,11 @@ impl Shell {
 
     /// `text` in the colour of an SGR code, where colour is on.
     pub fn paint(&self, sgr: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.color {
+            format!("\x1b[{sgr}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn line(&self, line: &str) {
@@ -154,7 +183,9 @@ impl Shell {
     }
 
     fn stdout(&self, line: &str) {
-        let written = self.progress.suspend(|| writeln!(io::stdout().lock(), "{line}"));
+        let written = self
+            .progress
+            .suspend(|| writeln!(io::stdout().lock(), "{line}"));
         if written.is_err() {
             // The reader is gone (`| head`): there is no one left to work for.
             std::process::exit(0);

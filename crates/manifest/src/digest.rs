@@ -66,9 +66,13 @@ impl FromStr for Digest {
 
     /// Accepts the bare digits and the `sha256:` form.
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        let error = || ParseDigestError { found: text.chars().take(80).collect() };
+        let error = || ParseDigestError {
+            found: text.chars().take(80).collect(),
+        };
         let digits = text.strip_prefix("sha256:").unwrap_or(text).as_bytes();
-        let (pairs, []) = digits.as_chunks::<2>() else { return Err(error()) };
+        let (pairs, []) = digits.as_chunks::<2>() else {
+            return Err(error());
+        };
         let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| error())?;
         let mut bytes = [0; 32];
         for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
@@ -96,7 +100,9 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -156,7 +162,15 @@ mod tests {
     fn refuses_what_is_no_digest() {
         let upper = EMPTY.to_uppercase();
         let long = format!("{EMPTY}00");
-        for bad in ["", "e3", &EMPTY[1..], &upper, &long, "sha512:00", &"ä".repeat(32)] {
+        for bad in [
+            "",
+            "e3",
+            &EMPTY[1..],
+            &upper,
+            &long,
+            "sha512:00",
+            &"ä".repeat(32),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

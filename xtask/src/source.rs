@@ -1,0 +1,85 @@
+//! What git says of the workspace: the commit, and whether the sources differ from it.
+
+use std::path::Path;
+
+/// The commit that is checked out; none outside of a repository or where git is not installed.
+pub fn commit(root: &Path) -> Option<String> {
+    let commit = git(root, &["rev-parse", "--verify", "--quiet", "HEAD"])?;
+    let commit = commit.trim();
+    let is_hash = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| commit.to_owned())
+}
+
+/// Whether files in `folders`, or the workspace's own manifests, differ from the commit.
+pub fn is_dirty<'a>(root: &Path, folders: impl Iterator<Item = &'a Path>) -> bool {
+    let mut arguments: Vec<_> = ["status", "--porcelain", "--untracked-files=all", "--"]
+        .map(|word| Path::new(word).as_os_str())
+        .into();
+    let always = ["Cargo.toml", "Cargo.lock", ".cargo"].map(Path::new);
+    let always = always.into_iter().filter(|path| root.join(path).exists());
+    // The workspace's own folder has an empty name.
+    let folders = folders.map(|path| {
+        if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        }
+    });
+    arguments.extend(always.chain(folders).map(Path::as_os_str));
+    git(root, &arguments).is_some_and(|status| !status.trim().is_empty())
+}
+
+fn git(root: &Path, arguments: &[impl AsRef<std::ffi::OsStr>]) -> Option<String> {
+    let arguments = arguments.iter().map(AsRef::as_ref);
+    duct::cmd("git", arguments)
+        .dir(root)
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .stderr_null()
+        .stdin_null()
+        .read()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn tells_commit_and_difference() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = dir.path();
+        let run = |arguments: &[&str]| {
+            duct::cmd("git", arguments)
+                .dir(root)
+                .stdout_null()
+                .stderr_null()
+                .run()
+                .expect("git");
+        };
+        run(&["init"]);
+        assert_eq!(commit(root), None, "no commit yet");
+        for path in ["a/lib.rs", "b/lib.rs", "Cargo.toml"] {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("has one")).expect("create");
+            fs::write(path, "").expect("write");
+        }
+        run(&["add", "."]);
+        run(&[
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.org",
+            "commit",
+            "-m",
+            "first",
+        ]);
+        assert_eq!(commit(root).map(|commit| commit.len()), Some(40));
+        let dirty = |folder: &str| is_dirty(root, [Path::new(folder)].into_iter());
+        assert!(!dirty("a"));
+        fs::write(root.join("b/new.rs"), "").expect("write");
+        assert!(!dirty("a"), "only the folders that were asked about");
+        assert!(dirty("b"));
+        assert!(dirty(""), "the workspace's own folder");
+    }
+}
