@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::images;
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
+use crate::workspace::Workspace;
 
 /// Builds native plugins for every target inside pinned images, and checks them before loading.
 #[derive(Debug, Parser)]
@@ -40,7 +42,10 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Lock, assemble and look at the images that plugins are built in
+    Images(images::Args),
+}
 
 /// Parses the command line, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
@@ -65,6 +70,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli, _shell: &Shell) -> Result<(), Failure> {
-    match cli.command {}
+fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
+    let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
+    match &cli.command {
+        Command::Images(args) => images::run(args, &workspace()?, shell),
+    }
 }
