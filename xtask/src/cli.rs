@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::images;
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
+use crate::workspace::Workspace;
 
 /// Builds native plugins for every target inside pinned images, and checks them before loading.
 #[derive(Debug, Parser)]
@@ -41,6 +43,8 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Lock, assemble and look at the images that plugins are built in
+    Images(images::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -70,8 +74,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli, _shell: &Shell) -> Result<(), Failure> {
+fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
+    let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
     match &cli.command {
+        Command::Images(args) => images::run(args, &workspace()?, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }
