@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands;
 use crate::commands::images;
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
@@ -45,6 +46,8 @@ pub(crate) struct Global {
 enum Command {
     /// Lock, assemble and look at the images that plugins are built in
     Images(images::Args),
+    /// Checks what this machine has: engines, cargo, git, space
+    Doctor(commands::doctor::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -78,6 +81,7 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
     let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
     match &cli.command {
         Command::Images(args) => images::run(args, &workspace()?, shell),
+        Command::Doctor(args) => commands::doctor::run(args, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }

@@ -1,3 +1,4 @@
 //! One file a command; each has an `Args` for clap and a `run`.
 
+pub(crate) mod doctor;
 pub(crate) mod images;
