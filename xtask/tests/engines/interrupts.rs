@@ -119,7 +119,7 @@ fn nothing_is_left_running() {
         .collect();
     for engine in names {
         for number in [Signal::INT, Signal::TERM, Signal::HUP] {
-            let mark = format!("mark-{}-{engine}-{number:?}", std::process::id());
+            let mark = format!("mark-{}-{engine}-{}", std::process::id(), number.as_raw());
             let (mut child, mut lines) = start(engine, &mark);
             assert!(n_left(&mark) >= 2, "{engine}");
             signal(&child, number);
