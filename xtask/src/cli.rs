@@ -40,7 +40,12 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Runs a command in namespaces of its own; how the sandbox engine starts itself
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Sandbox(crate::engine::sandbox::Args),
+}
 
 /// Parses the command line, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
@@ -66,5 +71,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, _shell: &Shell) -> Result<(), Failure> {
-    match cli.command {}
+    match &cli.command {
+        #[cfg(target_os = "linux")]
+        Command::Sandbox(args) => crate::engine::sandbox::enter(args),
+    }
 }
