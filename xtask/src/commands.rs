@@ -5,4 +5,6 @@ pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod images;
+pub(crate) mod run_plugin;
 pub(crate) mod targets;
+pub(crate) mod test_plugins;
