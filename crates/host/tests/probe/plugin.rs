@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keyway_sdk::{Context, Host, LogLevel, Method, OwnedBuffer, Plugin, PluginError, export_plugin};
+use keyway_sdk::{
+    Context, Host, LogLevel, Method, OwnedBuffer, Plugin, PluginError, export_plugin,
+};
 
 pub mod interface;
 
