@@ -45,6 +45,10 @@ pub(crate) struct Global {
 enum Command {
     /// Lock, assemble and look at the images that plugins are built in
     Images(images::Args),
+    /// Runs a command in namespaces of its own; how the sandbox engine starts itself
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Sandbox(crate::engine::sandbox::Args),
 }
 
 /// Parses the command line, runs the command, and says how it ended.
@@ -74,5 +78,7 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
     let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
     match &cli.command {
         Command::Images(args) => images::run(args, &workspace()?, shell),
+        #[cfg(target_os = "linux")]
+        Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }
 }

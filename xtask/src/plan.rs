@@ -310,3 +310,6 @@ impl Freshness {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,396 @@
+//! What a type of the boundary looks like in memory, as constants that the compiler fills in.
+//!
+//! A [`Type`] is made from `size_of`, `align_of` and `offset_of!`, never from source text, so a
+//! comment or a private rename of a module changes nothing. Types are told apart by name and by a
+//! hash of their whole structure; the module they live in does not count, and two different
+//! types of one name in one contract are a compile error (see [`descriptor`](crate::descriptor)).
+
+use core::ffi::c_void;
+
+/// A type that the descriptor can describe.
+pub trait Describe {
+    /// Its description.
+    const TYPE: &'static Type;
+}
+
+/// The description of one type.
+#[derive(Debug, Clone, Copy)]
+pub struct Type {
+    pub(crate) kind: Kind,
+    pub(crate) size: usize,
+    pub(crate) align: usize,
+    /// Hash of all of the above, nested types included.
+    pub(crate) identity: u64,
+}
+
+/// What kind of type it is.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A type that its name describes in full: `u32`, `f64`, `void`.
+    Scalar(&'static str),
+    /// A raw pointer.
+    Pointer {
+        /// `*mut` rather than `*const`.
+        mutable: bool,
+        /// What it points to.
+        to: &'static Type,
+    },
+    /// `[T; length]`.
+    Array {
+        /// The element.
+        of: &'static Type,
+        /// How many.
+        length: usize,
+    },
+    /// A borrowed slice, which crosses as [`Slice`](crate::memory::Slice).
+    Slice {
+        /// `&mut [T]` rather than `&[T]`.
+        mutable: bool,
+        /// The element.
+        of: &'static Type,
+    },
+    /// A value, or an error with code and message.
+    Fallible(&'static Type),
+    /// A function pointer with the C calling convention.
+    Function {
+        /// Its arguments.
+        arguments: &'static [&'static Type],
+        /// Its result.
+        returns: &'static Type,
+        /// Whether the pointer may be null.
+        nullable: bool,
+    },
+    /// A `repr(C)` struct.
+    Struct {
+        /// Its name, without the module.
+        name: &'static str,
+        /// Its fields, in order.
+        fields: &'static [Field],
+    },
+    /// An integer whose values have names.
+    Enum {
+        /// Its name, without the module.
+        name: &'static str,
+        /// The integer.
+        repr: &'static Type,
+        /// The names and their values.
+        variants: &'static [Variant],
+    },
+    /// The function table of a typed interface.
+    Interface {
+        /// The trait's name, without the module.
+        name: &'static str,
+        /// Raised by hand when the meaning of a function changes but its type does not.
+        version: u32,
+        /// Its functions, in order.
+        functions: &'static [Function],
+    },
+}
+
+/// A field of a struct.
+#[derive(Debug, Clone, Copy)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it begins, in bytes.
+    pub offset: usize,
+    /// Its type.
+    pub of: &'static Type,
+}
+
+/// A named value of an enum.
+#[derive(Debug, Clone, Copy)]
+pub struct Variant {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value; wide enough for `u64` and `i64`.
+    pub value: i128,
+}
+
+/// A function of a typed interface, by the types that its author wrote.
+#[derive(Debug, Clone, Copy)]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// Where its pointer lies in the table, in bytes.
+    pub offset: usize,
+    /// Whether it needs the instance exclusively: `&mut self` rather than `&self`.
+    pub exclusive: bool,
+    /// Its arguments, without the instance and the call's context, which each function gets.
+    pub arguments: &'static [&'static Type],
+    /// Its result.
+    pub returns: &'static Type,
+}
+
+impl Type {
+    /// The description of `T`, which `kind` names.
+    pub const fn of<T>(kind: Kind) -> Self {
+        Self::new(kind, size_of::<T>(), align_of::<T>())
+    }
+
+    /// The description of a type that `kind` names, with its size and alignment in bytes.
+    pub const fn new(kind: Kind, size: usize, align: usize) -> Self {
+        let hash = Hash::new().number(size as u128).number(align as u128);
+        Self {
+            kind,
+            size,
+            align,
+            identity: kind.hash(hash).0,
+        }
+    }
+
+    /// What kind of type it is.
+    pub const fn kind(&self) -> &Kind {
+        &self.kind
+    }
+}
+
+impl Kind {
+    const fn hash(&self, hash: Hash) -> Hash {
+        match self {
+            Self::Scalar(name) => hash.number(0).text(name),
+            Self::Pointer { mutable, to } => hash
+                .number(1)
+                .number(*mutable as u128)
+                .number(to.identity as u128),
+            Self::Array { of, length } => hash
+                .number(2)
+                .number(*length as u128)
+                .number(of.identity as u128),
+            Self::Slice { mutable, of } => hash
+                .number(3)
+                .number(*mutable as u128)
+                .number(of.identity as u128),
+            Self::Fallible(of) => hash.number(4).number(of.identity as u128),
+            Self::Function {
+                arguments,
+                returns,
+                nullable,
+            } => {
+                let hash = hash.number(5).number(*nullable as u128);
+                hash.types(arguments).number(returns.identity as u128)
+            }
+            Self::Struct { name, fields } => {
+                let mut hash = hash.number(6).text(name);
+                let mut rest = *fields;
+                while let [field, tail @ ..] = rest {
+                    hash = hash.text(field.name).number(field.offset as u128);
+                    hash = hash.number(field.of.identity as u128);
+                    rest = tail;
+                }
+                hash
+            }
+            Self::Enum {
+                name,
+                repr,
+                variants,
+            } => {
+                let mut hash = hash.number(7).text(name).number(repr.identity as u128);
+                let mut rest = *variants;
+                while let [variant, tail @ ..] = rest {
+                    hash = hash.text(variant.name).number(variant.value as u128);
+                    rest = tail;
+                }
+                hash
+            }
+            Self::Interface {
+                name,
+                version,
+                functions,
+            } => {
+                let mut hash = hash.number(8).text(name).number(*version as u128);
+                let mut rest = *functions;
+                while let [function, tail @ ..] = rest {
+                    hash = hash.text(function.name).number(function.offset as u128);
+                    hash = hash
+                        .number(function.exclusive as u128)
+                        .types(function.arguments);
+                    hash = hash.number(function.returns.identity as u128);
+                    rest = tail;
+                }
+                hash
+            }
+        }
+    }
+}
+
+/// FNV-1a: it only tells types of one binary apart at compile time; nothing is trusted by it.
+#[derive(Clone, Copy)]
+pub(crate) struct Hash(pub(crate) u64);
+
+impl Hash {
+    pub(crate) const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
+    const fn mix(self, value: u64) -> Self {
+        Self((self.0 ^ value).wrapping_mul(0x0100_0000_01b3))
+    }
+
+    const fn number(self, value: u128) -> Self {
+        // The high half folds in rotated, so that a negative value is not the positive one.
+        self.mix(value as u64)
+            .mix(((value >> 64) as u64).rotate_left(17))
+    }
+
+    pub(crate) const fn text(self, text: &str) -> Self {
+        let mut hash = self.mix(text.len() as u64);
+        let mut rest = text.as_bytes();
+        while let [byte, tail @ ..] = rest {
+            hash = hash.mix(*byte as u64);
+            rest = tail;
+        }
+        hash
+    }
+
+    const fn types(self, types: &[&Type]) -> Self {
+        let mut hash = self.mix(types.len() as u64);
+        let mut rest = types;
+        while let [first, tail @ ..] = rest {
+            hash = hash.mix(first.identity);
+            rest = tail;
+        }
+        hash
+    }
+}
+
+macro_rules! scalars {
+    ($($type:ty = $name:literal),* $(,)?) => {$(
+        impl Describe for $type {
+            const TYPE: &'static Type = &Type::of::<Self>(Kind::Scalar($name));
+        }
+    )*};
+}
+
+scalars! {
+    u8 = "u8", u16 = "u16", u32 = "u32", u64 = "u64", usize = "usize",
+    i8 = "i8", i16 = "i16", i32 = "i32", i64 = "i64", isize = "isize",
+    f32 = "f32", f64 = "f64", bool = "bool", () = "()", c_void = "void",
+}
+
+impl<T: Describe> Describe for *const T {
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer {
+        mutable: false,
+        to: T::TYPE,
+    });
+}
+
+impl<T: Describe> Describe for *mut T {
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer {
+        mutable: true,
+        to: T::TYPE,
+    });
+}
+
+impl<T: Describe, const N: usize> Describe for [T; N] {
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Array {
+        of: T::TYPE,
+        length: N,
+    });
+}
+
+macro_rules! functions {
+    ($(($($argument:ident),*))*) => {$(
+        impl<R: Describe, $($argument: Describe),*> Describe
+            for unsafe extern "C" fn($($argument),*) -> R
+        {
+            const TYPE: &'static Type = &Type::of::<Self>(Kind::Function {
+                arguments: &[$($argument::TYPE),*],
+                returns: R::TYPE,
+                nullable: false,
+            });
+        }
+
+        impl<R: Describe, $($argument: Describe),*> Describe
+            for Option<unsafe extern "C" fn($($argument),*) -> R>
+        {
+            const TYPE: &'static Type = &Type::of::<Self>(Kind::Function {
+                arguments: &[$($argument::TYPE),*],
+                returns: R::TYPE,
+                nullable: true,
+            });
+        }
+    )*};
+}
+
+functions! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }
+
+/// Declares a `repr(C)` struct of the base contract together with its description, so that the
+/// two can't drift apart.
+macro_rules! contract {
+    ($(
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )*
+        }
+    )*) => {$(
+        $(#[$meta])*
+        #[repr(C)]
+        pub struct $name {
+            $( $(#[$field_meta])* pub $field: $type, )*
+        }
+
+        impl $crate::describe::Describe for $name {
+            const TYPE: &'static $crate::describe::Type =
+                &$crate::describe::Type::of::<Self>($crate::describe::Kind::Struct {
+                    name: stringify!($name),
+                    fields: &[$($crate::describe::Field {
+                        name: stringify!($field),
+                        offset: core::mem::offset_of!(Self, $field),
+                        of: <$type as $crate::describe::Describe>::TYPE,
+                    }),*],
+                });
+        }
+    )*};
+}
+
+/// Declares a `u32` with named values. The other side may send any number, hence no Rust `enum`.
+macro_rules! codes {
+    (
+        $(#[$meta:meta])*
+        pub struct $name:ident {
+            $( $(#[$code_meta:meta])* $code:ident = $value:literal, )*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(transparent)]
+        pub struct $name(pub u32);
+
+        impl $name {
+            $( $(#[$code_meta])* pub const $code: Self = Self($value); )*
+
+            /// The constant's name, if the number has one.
+            pub const fn name(self) -> Option<&'static str> {
+                match self.0 {
+                    $( $value => Some(stringify!($code)), )*
+                    _ => None,
+                }
+            }
+        }
+
+        impl core::fmt::Debug for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                match self.name() {
+                    Some(name) => f.write_str(name),
+                    None => write!(f, "{}({})", stringify!($name), self.0),
+                }
+            }
+        }
+
+        impl $crate::describe::Describe for $name {
+            const TYPE: &'static $crate::describe::Type =
+                &$crate::describe::Type::of::<Self>($crate::describe::Kind::Enum {
+                    name: stringify!($name),
+                    repr: <u32 as $crate::describe::Describe>::TYPE,
+                    variants: &[$($crate::describe::Variant {
+                        name: stringify!($code),
+                        value: $value,
+                    }),*],
+                });
+        }
+    };
+}
+
+pub(crate) use {codes, contract};

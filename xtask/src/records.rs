@@ -1,0 +1,51 @@
+//! What is remembered of each delivered artifact, in `target/keyway/records.json`.
+//!
+//! Losing the file loses time only: an artifact without a record is built again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use keyway_manifest::Triple;
+
+use crate::cache::{CacheError, write_atomically};
+use crate::plan::Record;
+use crate::workspace::Workspace;
+
+/// The records of a workspace, by target and plugin.
+#[derive(Debug)]
+pub struct Records {
+    path: PathBuf,
+    all: BTreeMap<Triple, BTreeMap<String, Record>>,
+}
+
+impl Records {
+    /// Reads the records; a missing or damaged file holds none.
+    pub fn open(workspace: &Workspace) -> Self {
+        let path = workspace.state_dir().join("records.json");
+        let all = fs::read(&path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self { path, all }
+    }
+
+    /// The record of an artifact.
+    pub fn get(&self, target: &Triple, plugin: &str) -> Option<&Record> {
+        self.all.get(target)?.get(plugin)
+    }
+
+    /// Remembers an artifact.
+    pub fn set(&mut self, target: &Triple, plugin: &str, record: Record) {
+        self.all.entry(target.clone()).or_default().insert(plugin.to_owned(), record);
+    }
+
+    /// Writes the records.
+    ///
+    /// # Errors
+    /// If the file can't be written.
+    pub fn save(&self) -> Result<(), CacheError> {
+        let json = serde_json::to_vec_pretty(&self.all).expect("keys are strings");
+        write_atomically(&self.path, &json)
+    }
+}
