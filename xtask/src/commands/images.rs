@@ -208,7 +208,12 @@ struct OnDemand<'a> {
 impl<'a> OnDemand<'a> {
     fn new(choice: EngineChoice, shell: &'a Shell) -> Result<Self, Failure> {
         let (cache, engine) = (Cache::open()?, OnceCell::new());
-        Ok(Self { choice, cache, shell, engine })
+        Ok(Self {
+            choice,
+            cache,
+            shell,
+            engine,
+        })
     }
 }
 
