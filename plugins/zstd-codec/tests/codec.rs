@@ -111,7 +111,7 @@ fn configurations_are_checked() {
             "expected `level = …` or `limit = …`, found `colour = red`",
         ),
     ] {
-        let error = create(config).err().expect("it is wrong");
+        let error = create(config).expect_err("it is wrong");
         assert_eq!(error, (CallStatus::FAILED, BAD_CONFIG, message.to_owned()));
     }
 }
