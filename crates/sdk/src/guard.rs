@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyway_abi::call::{ErrorReport, PluginError, CallStatus};
+use keyway_abi::call::{CallStatus, ErrorReport, PluginError};
 use keyway_abi::interface::{Reply, Returned};
 use keyway_abi::table::Instance;
 
@@ -125,7 +125,10 @@ fn invalid_argument() -> PluginError {
 /// the shim of a function that can't panic needs no stack frame.
 #[cold]
 unsafe extern "C" fn poisoned<T>(report: *mut ErrorReport) -> Reply<T> {
-    let message = "the instance panicked in an earlier call".to_owned().into_bytes().into();
+    let message = "the instance panicked in an earlier call"
+        .to_owned()
+        .into_bytes()
+        .into();
     // SAFETY: the caller vouches for the report.
     unsafe { report.write(ErrorReport { code: 0, message }) };
     Reply::failed(CallStatus::POISONED)
