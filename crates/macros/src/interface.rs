@@ -10,6 +10,8 @@ use syn::{
     ReturnType, Safety, Token, TraitItem, TraitItemFn, Type, TypeReference,
 };
 
+use crate::generated_at;
+
 /// What stands in the attribute's parentheses.
 pub(crate) struct Options {
     version: u32,
@@ -157,7 +159,7 @@ fn function(item: &TraitItem) -> Result<Function<'_>> {
         });
     }
     let returns = match &item.sig.output {
-        ReturnType::Default => syn::parse_quote_spanned!(item.sig.ident.span()=> ()),
+        ReturnType::Default => syn::parse_quote_spanned!(generated_at(item.sig.ident.span())=> ()),
         ReturnType::Type(_, returns) => owned(returns)?,
     };
     Ok(Function {
@@ -263,17 +265,17 @@ fn owned(written: &Type) -> Result<Type> {
 impl Argument<'_> {
     fn wire(&self) -> TokenStream {
         let owned = &self.owned;
-        quote_spanned!(owned.span()=> <#owned as ::keyway_sdk::abi::interface::Argument>::Wire)
+        quote_spanned!(generated_at(owned.span())=> <#owned as ::keyway_sdk::abi::interface::Argument>::Wire)
     }
 
     fn described(&self) -> TokenStream {
         let owned = &self.owned;
-        quote_spanned!(owned.span()=> <#owned as ::keyway_sdk::abi::interface::Argument>::TYPE)
+        quote_spanned!(generated_at(owned.span())=> <#owned as ::keyway_sdk::abi::interface::Argument>::TYPE)
     }
 
     fn lifted(&self, name: &Ident) -> TokenStream {
         let owned = &self.owned;
-        quote_spanned! {owned.span()=>
+        quote_spanned! {generated_at(owned.span())=>
             <#owned as ::keyway_sdk::abi::interface::Argument>::lift(#name)?
         }
     }
@@ -293,7 +295,7 @@ impl Function<'_> {
 
     fn reply(&self) -> TokenStream {
         let returns = &self.returns;
-        quote_spanned! {returns.span()=>
+        quote_spanned! {generated_at(returns.span())=>
             ::keyway_sdk::abi::interface::Reply<
                 <#returns as ::keyway_sdk::abi::interface::Returned>::Wire
             >
@@ -309,7 +311,7 @@ fn expand_table(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) -> 
         let wires = function.arguments.iter().map(Argument::wire);
         let reply = function.reply();
         // So that an error about one of its types is told at the function.
-        quote_spanned! {function.name().span()=>
+        quote_spanned! {generated_at(function.name().span())=>
             unsafe extern "C" fn(
                 *mut ::keyway_sdk::abi::table::Instance,
                 *const ::keyway_sdk::abi::call::CallContext,
@@ -360,7 +362,7 @@ fn expand_proxy(
         // Mixed-site, so that an argument's name can't shadow them.
         let report = Ident::new("report", Span::mixed_site());
         let reply = Ident::new("reply", Span::mixed_site());
-        quote_spanned! {name.span()=>
+        quote_spanned! {generated_at(name.span())=>
             #(#docs)*
             #[inline]
             pub fn #name(#receiver #(, #names: #types)*) -> ::core::result::Result<
@@ -461,14 +463,14 @@ fn expand_export(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) ->
     let name = &item.ident;
     let entries = functions.iter().map(|function| {
         let name = function.name();
-        quote_spanned!(name.span()=> #name: #name::<P>)
+        quote_spanned!(generated_at(name.span())=> #name: #name::<P>)
     });
     let shims = functions.iter().map(|function| {
         let shim = function.name();
         let wires: Vec<_> = function.arguments.iter().map(Argument::wire).collect();
         let values = function.arguments.iter().enumerate();
         let values: Vec<_> = values
-            .map(|(at, of)| format_ident!("argument_{at}", span = of.owned.span()))
+            .map(|(at, of)| format_ident!("argument_{at}", span = generated_at(of.owned.span())))
             .collect();
         let lifted = function
             .arguments
@@ -486,7 +488,7 @@ fn expand_export(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) ->
         let returns = &function.returns;
         let reply = function.reply();
         let unused = (!function.takes_context).then(|| quote!(let _ = context;));
-        quote_spanned! {shim.span()=>
+        quote_spanned! {generated_at(shim.span())=>
             unsafe extern "C" fn #shim<P: #name + ::keyway_sdk::Plugin>(
                 instance: *mut ::keyway_sdk::abi::table::Instance,
                 context: *const ::keyway_sdk::abi::call::CallContext,

@@ -13,7 +13,8 @@ use std::process::Command;
 fn what_cannot_cross_does_not_compile() {
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR"));
     let cases = sdk.join("tests/refused");
-    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refused");
+    let scratch = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let package = scratch.join("refused");
     let mut manifest = format!(
         "[package]\nname = \"refused\"\nedition = \"2024\"\nautobins = false\n\n[workspace]\n\n\
          [dependencies]\nkeyway-sdk.path = {sdk:?}\n"
@@ -46,7 +47,7 @@ fn what_cannot_cross_does_not_compile() {
             "--color=never",
         ])
         .current_dir(&package)
-        .env("CARGO_TARGET_DIR", package.join("target"))
+        .env("CARGO_TARGET_DIR", scratch.join("nested"))
         .output()
         .expect("cargo runs");
     assert!(!output.status.success(), "everything compiled");
