@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{build_plugins, explain, gate, images, targets};
+use crate::commands::{
+    build_plugins, doctor, explain, gate, images, run_plugin, targets, test_plugins,
+};
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
 use crate::workspace::Workspace;
@@ -47,10 +49,16 @@ enum Command {
     BuildPlugins(build_plugins::Args),
     /// Look at libraries and say whether a host would load them
     Gate(gate::Args),
+    /// Load a plugin here and call a method
+    RunPlugin(run_plugin::Args),
+    /// Load, call and unload what was built, for each target on its runner
+    TestPlugins(test_plugins::Args),
     /// Lock, assemble and look at the images that plugins are built in
     Images(images::Args),
     /// List the targets that plugins can be built for
     Targets(targets::Args),
+    /// Check what this machine has: engines, cargo, git, space
+    Doctor(doctor::Args),
     /// Explain a refusal code
     Explain(explain::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
@@ -87,8 +95,11 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
     match &cli.command {
         Command::BuildPlugins(args) => build_plugins::run(args, &workspace()?, shell),
         Command::Gate(args) => gate::run(args, shell),
+        Command::RunPlugin(args) => run_plugin::run(args, shell),
+        Command::TestPlugins(args) => test_plugins::run(args, &workspace()?, shell),
         Command::Images(args) => images::run(args, &workspace()?, shell),
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
+        Command::Doctor(args) => doctor::run(args, shell),
         Command::Explain(args) => explain::run(args, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
