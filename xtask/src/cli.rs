@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::commands::ci;
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
 
@@ -40,7 +41,10 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Run every check that a change has to pass
+    Ci(ci::Args),
+}
 
 /// Parses the command line, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
@@ -59,12 +63,17 @@ pub fn main() -> ExitCode {
     match run(&cli, &shell) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            shell.failure(&failure);
+            if !failure.is_reported() {
+                shell.failure(&failure);
+            }
             ExitCode::from(failure.exit as u8)
         }
     }
 }
 
-fn run(cli: &Cli, _shell: &Shell) -> Result<(), Failure> {
-    match cli.command {}
+fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
+    let manifest_path = cli.global.manifest_path.as_deref();
+    match &cli.command {
+        Command::Ci(args) => ci::run(args, manifest_path, shell),
+    }
 }
