@@ -1,7 +1,7 @@
 //! An artifact and what inspection read from it → its manifest. Pure.
 
 use keyway_abi::stamp::Stamp;
-use keyway_inspect::{Facts, Violation};
+use keyway_inspect::{HeaderError, Inspection, Violation, inspect};
 use keyway_manifest::{
     Abi, Build, Digest, FormatVersion, Image, Manifest, Plugin, Source, StampFormat,
 };
@@ -24,6 +24,16 @@ pub enum DescribeError {
         /// All that is wrong.
         violations: Vec<Violation>,
     },
+    /// The bytes are those of no object file.
+    #[error("`{file}` of `{plugin}` is no native library")]
+    Header {
+        /// The plugin.
+        plugin: String,
+        /// The library.
+        file: String,
+        /// Why.
+        source: HeaderError,
+    },
     /// The package's name can't be a plugin's.
     #[error("`{plugin}` can't be a plugin's name")]
     Name {
@@ -37,14 +47,18 @@ pub enum DescribeError {
 impl Diagnose for DescribeError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Malformed { .. } => Exit::Failed,
+            Self::Malformed { .. } | Self::Header { .. } => Exit::Failed,
             Self::Name { .. } => Exit::Usage,
         }
     }
 }
 
 fn list(violations: &[Violation]) -> String {
-    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    violations
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// The manifest of `artifact`, which `step` built from `source`.
@@ -58,15 +72,23 @@ pub fn manifest(
     source: Source,
 ) -> Result<Manifest, DescribeError> {
     let plugin = &wanted.plugin;
-    let facts = Facts::read(&artifact.bytes).map_err(|violations| DescribeError::Malformed {
+    let Inspection { facts, violations } =
+        inspect(&artifact.bytes).map_err(|source| DescribeError::Header {
+            plugin: plugin.name.clone(),
+            file: artifact.file.to_string(),
+            source,
+        })?;
+    if !violations.is_empty() {
+        return Err(DescribeError::Malformed {
+            plugin: plugin.name.clone(),
+            file: artifact.file.to_string(),
+            violations,
+        });
+    }
+    let name = plugin.name.parse().map_err(|source| DescribeError::Name {
         plugin: plugin.name.clone(),
-        file: artifact.file.to_string(),
-        violations,
+        source,
     })?;
-    let name = plugin
-        .name
-        .parse()
-        .map_err(|source| DescribeError::Name { plugin: plugin.name.clone(), source })?;
     // A stamp that does not parse is as good as none: the gate says what is wrong with it.
     let stamp = facts
         .stamp
@@ -79,7 +101,10 @@ pub fn manifest(
     });
     Ok(Manifest {
         format: FormatVersion,
-        plugin: Plugin { name, version: plugin.version.clone() },
+        plugin: Plugin {
+            name,
+            version: plugin.version.clone(),
+        },
         target: step.target.triple.clone(),
         artifact: keyway_manifest::Artifact {
             file: artifact.file.clone(),
@@ -87,7 +112,11 @@ pub fn manifest(
             size: artifact.bytes.len() as u64,
             sha256: Digest::of(&artifact.bytes),
         },
-        stamp: if abi.is_some() { StampFormat::Keyway1 } else { StampFormat::None },
+        stamp: if abi.is_some() {
+            StampFormat::Keyway1
+        } else {
+            StampFormat::None
+        },
         toolchain: abi.is_some().then(|| step.toolchain.clone()),
         abi,
         image: Some(Image {

@@ -8,6 +8,7 @@ pub mod cache;
 mod cli;
 mod commands;
 pub mod container;
+pub mod describe;
 pub mod dist;
 pub mod engine;
 pub mod failure;

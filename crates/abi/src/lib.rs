@@ -6,6 +6,7 @@
 //! | [`describe`], [`descriptor`] | the layout of every type of the boundary, as text made at compile time |
 //! | [`memory`] | borrowed bytes and text, owned buffers |
 //! | [`call`] | statuses, error reports, the context of a call |
+//! | [`interface`] | which types a typed interface may use, and in what form they cross |
 //! | [`table`] | the plugin's table, the host's services, the entry symbol |
 //!
 //! Both sides of the boundary and the tools link this crate, so it has no dependency, no I/O, and
@@ -21,6 +22,7 @@ extern crate alloc;
 pub mod call;
 pub mod describe;
 pub mod descriptor;
+pub mod interface;
 pub mod memory;
 pub mod stamp;
 pub mod table;

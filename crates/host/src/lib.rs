@@ -1,1 +1,5 @@
 //! Gate, stage, load and call plugins.
+
+pub mod exports;
+pub mod instance;
+pub mod services;

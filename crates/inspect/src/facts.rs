@@ -1,0 +1,157 @@
+//! What inspection says about a library, as types.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use keyway_manifest::{Import, Libc};
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::Header;
+
+/// What was read from the bytes of a library. Nothing here is a judgement; that is the gate's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The first bytes.
+    pub header: Header,
+    /// The size of the file in bytes.
+    pub size: u64,
+    /// The libraries that the loader opens along with this one, in its order.
+    pub needed: Vec<String>,
+    /// The symbols that it takes from them.
+    pub imports: BTreeSet<Import>,
+    /// The symbols that it offers.
+    pub exports: BTreeSet<String>,
+    /// The C library that it needs, and the oldest version that will do.
+    pub libc: Option<Libc>,
+    /// Folders that it wants libraries to be looked for in: RPATH and RUNPATH, Mach-O's `LC_RPATH`.
+    pub run_paths: Vec<String>,
+    /// Where its stamp section lies in the file; inside of it, by construction.
+    pub stamp: Option<Range<usize>>,
+    /// What only one object format has.
+    pub details: Details,
+}
+
+/// What only one object format has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Details {
+    /// An ELF file.
+    Elf(ElfDetails),
+    /// A PE file.
+    Pe(PeDetails),
+    /// A Mach-O file.
+    Macho(MachoDetails),
+}
+
+/// What only ELF has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ElfDetails {
+    /// `DT_SONAME`.
+    pub soname: Option<String>,
+    /// The loader that `PT_INTERP` names; a library has none.
+    pub interpreter: Option<String>,
+    /// Whether the stack may run code once this library is loaded.
+    pub stack: Stack,
+    /// Whether relocations write into code (`DT_TEXTREL`).
+    pub text_relocations: bool,
+    /// Whether some segment can be written and run at once.
+    pub writable_code: bool,
+    /// Whether relocated data becomes read-only (`PT_GNU_RELRO`).
+    pub relro: bool,
+    /// Whether every symbol is looked up at load time.
+    pub bind_now: bool,
+    /// Whether it runs code when it is loaded: `DT_INIT`, `DT_INIT_ARRAY`.
+    pub constructors: bool,
+    /// Whether the loader will keep it for ever (`DF_1_NODELETE`).
+    pub no_delete: bool,
+}
+
+/// What `PT_GNU_STACK` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stack {
+    /// The stack holds data only.
+    Data,
+    /// The stack may run code.
+    Executable,
+    /// There is no `PT_GNU_STACK`, which most loaders take for an executable stack.
+    Unmarked,
+}
+
+/// What only PE has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PeDetails {
+    /// The name in the export directory.
+    pub name: Option<String>,
+    /// Whether it may be loaded at any address (`DYNAMIC_BASE`).
+    pub aslr: bool,
+    /// Whether that address may lie above 4 GiB (`HIGH_ENTROPY_VA`).
+    pub high_entropy: bool,
+    /// Whether data can't be run (`NX_COMPAT`).
+    pub nx: bool,
+    /// Whether some section can be written and run at once.
+    pub writable_code: bool,
+    /// The time stamp in the file header, which a reproducible build sets to a constant.
+    pub time_stamp: u32,
+    /// The checksum in the optional header; 0 when the linker wrote none.
+    pub checksum: u32,
+    /// The checksum as it should be.
+    pub computed_checksum: u32,
+    /// Whether it has an entry point (`DllMain`) or TLS callbacks, code that runs when it is loaded.
+    pub constructors: bool,
+    /// The libraries that are loaded at the first call into them.
+    pub delayed: Vec<String>,
+}
+
+/// What only Mach-O has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct MachoDetails {
+    /// The name that programs linked against it will look for (`LC_ID_DYLIB`).
+    pub install_name: Option<String>,
+    /// The oldest system that will load it.
+    pub min_version: Option<String>,
+    /// Whether it has a UUID, without which recent systems refuse it.
+    pub uuid: bool,
+    /// Whether it has a code signature, without which arm64 systems refuse it.
+    pub code_signature: bool,
+    /// Whether some segment can be written and run at once.
+    pub writable_code: bool,
+}
+
+/// Something about the file's structure that no linker writes, and that a loader may crash on.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Violation {
+    /// A part of the file lies beyond its end, as in a cut file. Loading it may kill the process.
+    #[error("{part} ends at byte {end}, but the file has only {size}")]
+    PastTheEnd {
+        /// The part.
+        part: String,
+        /// Where it would end.
+        end: u64,
+        /// The size of the file.
+        size: u64,
+    },
+    /// Two parts that must be apart share bytes or addresses.
+    #[error("{first} and {second} overlap")]
+    Overlap {
+        /// The one that begins first.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A part can't be read.
+    #[error("{part} is malformed: {reason}")]
+    Malformed {
+        /// The part.
+        part: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Violation {
+    pub(crate) fn malformed(part: impl Into<String>, reason: &(impl ToString + ?Sized)) -> Self {
+        Self::Malformed { part: part.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,258 @@
+//! Mach-O, by its load commands. Numbers and names are those of Apple's `mach-o/loader.h` and
+//! `mach-o/nlist.h`: <https://github.com/apple-oss-distributions/xnu/tree/main/EXTERNAL_HEADERS/mach-o>.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use keyway_manifest::{Import, ObjectFormat};
+use object::endian::Endianness;
+use object::macho;
+use object::pod;
+use object::read::macho::{
+    LoadCommandData, LoadCommandVariant, MachHeader, Nlist as _, Section as _, Segment as _,
+};
+
+use crate::names::{NameError, Names, printable};
+use crate::region::{Region, Regions, check_range};
+use crate::{Class, Details, Endian, Facts, Header, HeaderError, MachoDetails, Violation};
+
+const STAMP_SEGMENT: &[u8] = b"__DATA";
+const STAMP_SECTION: &[u8] = b"__keyway";
+
+/// Reads the facts of a Mach-O file.
+pub(crate) fn read(
+    bytes: &[u8],
+    header: Header,
+    violations: &mut Vec<Violation>,
+) -> Result<Facts, HeaderError> {
+    match header.class {
+        Class::Bits32 => read_class::<macho::MachHeader32<Endianness>>(bytes, header, violations),
+        Class::Bits64 => read_class::<macho::MachHeader64<Endianness>>(bytes, header, violations),
+    }
+}
+
+fn read_class<Mach: MachHeader<Endian = Endianness>>(
+    bytes: &[u8],
+    header: Header,
+    violations: &mut Vec<Violation>,
+) -> Result<Facts, HeaderError> {
+    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Macho, reason };
+    let (file, _) = pod::from_bytes::<Mach>(bytes).map_err(|()| damaged("it ends early"))?;
+    let endian = match header.endian {
+        Endian::Little => Endianness::Little,
+        Endian::Big => Endianness::Big,
+    };
+    let mut reader = Reader::<Mach> {
+        bytes,
+        endian,
+        names: Names::new(bytes.len()),
+        violations,
+        regions: Vec::new(),
+        symtab: None,
+        facts: Facts {
+            header,
+            size: bytes.len() as u64,
+            needed: Vec::new(),
+            imports: BTreeSet::new(),
+            exports: BTreeSet::new(),
+            libc: None,
+            run_paths: Vec::new(),
+            stamp: None,
+            details: Details::Macho(MachoDetails::default()),
+        },
+        details: MachoDetails::default(),
+        class: std::marker::PhantomData,
+    };
+    let mut commands = file
+        .load_commands(endian, bytes, 0)
+        .map_err(|_| damaged("its load commands end past the end of the file"))?;
+    loop {
+        match commands.next() {
+            Ok(Some(command)) => reader.command(command),
+            Ok(None) => break,
+            Err(error) => {
+                reader.malformed("the load commands", &error);
+                break;
+            }
+        }
+    }
+    if let Err(error) = reader.symbols() {
+        reader.malformed("the symbol table", &error);
+    }
+    let Reader { mut facts, details, regions, violations, .. } = reader;
+    Regions::new(bytes, regions, violations);
+    facts.details = Details::Macho(details);
+    Ok(facts)
+}
+
+struct Reader<'data, 'out, Mach: MachHeader<Endian = Endianness>> {
+    bytes: &'data [u8],
+    endian: Endianness,
+    names: Names,
+    violations: &'out mut Vec<Violation>,
+    regions: Vec<Region>,
+    symtab: Option<&'data macho::SymtabCommand<Endianness>>,
+    facts: Facts,
+    details: MachoDetails,
+    class: std::marker::PhantomData<Mach>,
+}
+
+impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
+    fn malformed(&mut self, part: impl Into<String>, reason: &(impl ToString + ?Sized)) {
+        self.violations.push(Violation::malformed(part, reason));
+    }
+
+    fn check_range(&mut self, part: &str, offset: u64, size: u64) -> Option<Range<usize>> {
+        let range = check_range(self.bytes, part, offset, size);
+        range.map_err(|violation| self.violations.push(violation)).ok()
+    }
+
+    fn command(&mut self, command: LoadCommandData<'data, Endianness>) {
+        let endian = self.endian;
+        if let Ok(Some((segment, sections))) = Mach::Segment::from_command(command) {
+            return self.segment(segment, sections);
+        }
+        let part = format!("load command {:#x}", command.cmd().0);
+        let variant = match command.variant() {
+            Ok(variant) => variant,
+            Err(error) => return self.malformed(part, &error),
+        };
+        match variant {
+            LoadCommandVariant::Dylib(dylib) => {
+                let name = self.string(&part, command, dylib.dylib.name);
+                self.facts.needed.extend(name);
+            }
+            LoadCommandVariant::IdDylib(dylib) => {
+                self.details.install_name = self.string(&part, command, dylib.dylib.name);
+            }
+            LoadCommandVariant::Rpath(rpath) => {
+                let path = self.string(&part, command, rpath.path);
+                self.facts.run_paths.extend(path);
+            }
+            LoadCommandVariant::BuildVersion(version, _) => {
+                self.details.min_version = Some(dotted(version.minos.get(endian).0));
+            }
+            LoadCommandVariant::VersionMin(version) => {
+                self.details.min_version = Some(dotted(version.version.get(endian).0));
+            }
+            LoadCommandVariant::Uuid(_) => self.details.uuid = true,
+            LoadCommandVariant::Symtab(symtab) => self.symtab = Some(symtab),
+            LoadCommandVariant::LinkeditData(data) => {
+                let (offset, size) = (data.dataoff.get(endian), data.datasize.get(endian));
+                let range = self.check_range(&part, offset.into(), size.into());
+                if command.cmd() == macho::LC_CODE_SIGNATURE {
+                    self.details.code_signature = range.is_some();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn string(
+        &mut self,
+        part: &str,
+        command: LoadCommandData<'data, Endianness>,
+        string: macho::LcStr<Endianness>,
+    ) -> Option<String> {
+        let offset = string.offset.get(self.endian) as usize;
+        let name = self.names.read(command.raw_data().get(offset..));
+        name.map_err(|error| self.malformed(part, &error)).ok()
+    }
+
+    fn segment(&mut self, segment: &'data Mach::Segment, sections: &'data [u8]) {
+        let endian = self.endian;
+        let name = format!("segment `{}`", printable(segment.name()));
+        let protection = segment.initprot(endian);
+        self.details.writable_code |= protection.contains(macho::VM_PROT_WRITE)
+            && protection.contains(macho::VM_PROT_EXECUTE);
+        let sections = match segment.sections(endian, sections) {
+            Ok(sections) => sections,
+            Err(error) => {
+                self.malformed(name, &error);
+                return;
+            }
+        };
+        for section in sections {
+            self.section(segment, section);
+        }
+        let (offset, file_size) = segment.file_range(endian);
+        self.regions.push(Region {
+            name,
+            address: segment.vmaddr(endian).into(),
+            memory_size: segment.vmsize(endian).into(),
+            offset,
+            file_size,
+        });
+    }
+
+    fn section(&mut self, segment: &'data Mach::Segment, section: &'data Mach::Section) {
+        let endian = self.endian;
+        // A section without bytes in the file: zeroes.
+        let offset = section.offset(endian).into();
+        let Some((offset, size)) = section.file_range(endian, offset) else { return };
+        let part = format!(
+            "section `{},{}`",
+            printable(section.segment_name()),
+            printable(section.name())
+        );
+        let Some(range) = self.check_range(&part, offset, size) else { return };
+        if section.name() != STAMP_SECTION || segment.name() != STAMP_SEGMENT {
+            return;
+        }
+        let address: u64 = section.addr(endian).into();
+        let mapped = address
+            .checked_sub(segment.vmaddr(endian).into())
+            .and_then(|skip| segment.file_range(endian).0.checked_add(skip));
+        if mapped != Some(offset) {
+            self.malformed(part, "a loader does not map the bytes that it names");
+        } else if self.facts.stamp.replace(range).is_some() {
+            self.malformed(part, "there is more than one");
+        }
+    }
+
+    fn symbols(&mut self) -> Result<(), NameError> {
+        let Some(symtab) = self.symtab else { return Ok(()) };
+        let endian = self.endian;
+        let count = symtab.nsyms.get(endian);
+        let size = u64::from(count) * size_of::<Mach::Nlist>() as u64;
+        let symbols = self.check_range("the symbol table", symtab.symoff.get(endian).into(), size);
+        let (offset, size) = (symtab.stroff.get(endian), symtab.strsize.get(endian));
+        let strings = self.check_range("the string table", offset.into(), size.into());
+        let (Some(symbols), Some(strings)) = (symbols, strings) else { return Ok(()) };
+        let (symbols, strings) = (&self.bytes[symbols], &self.bytes[strings]);
+        let symbols = pod::slice_from_bytes::<Mach::Nlist>(symbols, count as usize);
+        let (symbols, _) = symbols.map_err(|()| NameError::Outside)?;
+        let mut imports = BTreeMap::<Option<usize>, BTreeSet<String>>::new();
+        for symbol in symbols {
+            let flags = symbol.n_type().0;
+            let is_external = flags & macho::N_EXT.0 != 0 && flags & macho::N_PEXT.0 == 0;
+            if symbol.is_stab() || !is_external {
+                continue;
+            }
+            let name = self.names.read(strings.get(symbol.n_strx(endian) as usize..))?;
+            if symbol.is_undefined() {
+                // Which library, counted from 1; 0 and the highest numbers have other meanings.
+                let ordinal = usize::from(symbol.n_desc(endian).0 >> 8);
+                let library = ordinal.checked_sub(1).filter(|i| *i < self.facts.needed.len());
+                imports.entry(library).or_default().insert(name);
+            } else {
+                self.facts.exports.insert(name);
+            }
+        }
+        let mut merged = BTreeMap::<Option<&String>, BTreeSet<String>>::new();
+        for (library, symbols) in imports {
+            let library = library.and_then(|index| self.facts.needed.get(index));
+            merged.entry(library).or_default().extend(symbols);
+        }
+        self.facts.imports = merged
+            .into_iter()
+            .map(|(library, symbols)| Import { library: library.cloned(), symbols })
+            .collect();
+        Ok(())
+    }
+}
+
+/// Apple packs a version as `xxxx.yy.zz`.
+fn dotted(version: u32) -> String {
+    format!("{}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff)
+}
