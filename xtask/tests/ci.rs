@@ -12,6 +12,7 @@ fn workspace(source: &str) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let manifest = "[package]\nname = \"small\"\nversion = \"0.1.0\"\nedition = \"2024\"\n";
     std::fs::write(dir.path().join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(dir.path().join("targets.toml"), "").unwrap();
     std::fs::create_dir(dir.path().join("src")).unwrap();
     std::fs::write(dir.path().join("src/lib.rs"), source).unwrap();
     dir

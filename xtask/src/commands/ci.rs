@@ -114,6 +114,12 @@ enum Event {
     },
 }
 
+/// A check and what it will run; no steps if it is left out.
+struct Planned {
+    check: &'static Check,
+    steps: Option<Vec<Step>>,
+}
+
 /// How one check went.
 #[derive(Debug, Clone, Copy)]
 enum Outcome {
@@ -130,10 +136,9 @@ pub(crate) fn run(args: &Args, manifest_path: Option<&Path>, shell: &Shell) -> R
     }
     let root = Workspace::find(manifest_path)?.root().to_owned();
     let started = Instant::now();
-    let plan = plan(args, &root)?;
-    let outcomes: Vec<(&Check, Outcome)> = plan
-        .into_iter()
-        .map(|(check, steps)| (check, outcome(check, steps.as_deref(), &root, shell)))
+    let outcomes: Vec<(&Check, Outcome)> = plan(args, &root)?
+        .iter()
+        .map(|planned| (planned.check, outcome(planned, &root, shell)))
         .collect();
     conclude(&outcomes, seconds_since(started), shell)
 }
@@ -146,11 +151,17 @@ fn list(shell: &Shell) {
             about: check.about,
         });
     }
+    shell.event(&Event::Summary {
+        passed: 0,
+        failed: 0,
+        skipped: CHECKS.len(),
+        seconds: 0.0,
+    });
 }
 
-/// Every check with its steps, `None` for one that is left out; what a chosen check lacks on this
-/// machine is found here, before the first one runs.
-fn plan(args: &Args, root: &Path) -> Result<Vec<(&'static Check, Option<Vec<Step>>)>, CiError> {
+/// Every check with its steps; what a chosen one lacks on this machine is found here, before the
+/// first one runs.
+fn plan(args: &Args, root: &Path) -> Result<Vec<Planned>, CiError> {
     let chosen = |check: &Check| {
         let named = |list: &[String]| list.iter().any(|name| name == check.name);
         (args.only.is_empty() || named(&args.only)) && !named(&args.skip)
@@ -159,7 +170,7 @@ fn plan(args: &Args, root: &Path) -> Result<Vec<(&'static Check, Option<Vec<Step
         .iter()
         .map(|check| {
             if !chosen(check) {
-                return Ok((check, None));
+                return Ok(Planned { check, steps: None });
             }
             let steps = match check.steps {
                 checks::Steps::Cargo(commands) => commands.iter().map(checks::cargo).collect(),
@@ -168,13 +179,17 @@ fn plan(args: &Args, root: &Path) -> Result<Vec<(&'static Check, Option<Vec<Step
                     steps(installer, root)
                 }
             };
-            Ok((check, Some(steps)))
+            Ok(Planned {
+                check,
+                steps: Some(steps),
+            })
         })
         .collect()
 }
 
-fn outcome(check: &Check, steps: Option<&[Step]>, root: &Path, shell: &Shell) -> Outcome {
-    let Some(steps) = steps else {
+fn outcome(planned: &Planned, root: &Path, shell: &Shell) -> Outcome {
+    let check = planned.check;
+    let Some(steps) = &planned.steps else {
         return Outcome::Skipped;
     };
     let started = Instant::now();

@@ -15,14 +15,24 @@ const LONG: usize = 500;
 /// How it says so.
 const REASON: &str = "Over 500 lines, since";
 
-/// Crates that may hold `unsafe`: what crosses the boundary, loads a library, or makes namespaces.
-/// Plugins hold none, but what the export macro writes into them is `unsafe`.
+/// Where `unsafe` may stand: what crosses the boundary, loads a library, or makes namespaces, and
+/// the macros, which write it into plugins.
 const UNSAFE: &[&str] = &[
     "crates/abi/",
-    "crates/sdk/",
     "crates/host/",
-    "xtask/",
+    "crates/macros/",
+    "crates/sdk/",
+    "xtask/src/engine/",
+];
+
+/// Crates whose roots can't forbid it: those with such code, and plugins, into which the export
+/// macro writes some.
+const UNFORBIDDEN: &[&str] = &[
+    "crates/abi/",
+    "crates/host/",
+    "crates/sdk/",
     "plugins/",
+    "xtask/",
 ];
 
 /// Hosts that serve packages, in parts, so that this file does not name them itself. Where packages
@@ -45,7 +55,12 @@ const HOSTS: &[&[&str]] = &[
 /// where Rust, TOML and Markdown have none.
 fn white_space(file: &File) -> Vec<String> {
     let mut found = vec![];
-    if !file.text.is_empty() && (!file.text.ends_with('\n') || file.text.ends_with("\n\n")) {
+    // The snapshot library writes JSON without a newline at its end.
+    let snapshot = file.path.contains("/tests/") && file.has_extension(&["json"]);
+    if !snapshot
+        && !file.text.is_empty()
+        && (!file.text.ends_with('\n') || file.text.ends_with("\n\n"))
+    {
         found.push(file.at("does not end with one newline"));
     }
     for (number, line) in file.lines() {
@@ -126,8 +141,8 @@ fn uses_unsafe(file: &File) -> Vec<String> {
     if !file.has_extension(&["rs"]) || UNSAFE.iter().any(|prefix| file.path.starts_with(prefix)) {
         return vec![];
     }
-    // In parts, since this file is checked as well.
-    let uses = [" {", " fn", " impl", " extern", "("].map(|next| format!("{}{next}", "unsafe"));
+    let mut uses = vec![format!("#[{}(", "unsafe")];
+    uses.extend([" {", " fn", " impl", " extern"].map(|next| format!("unsafe{next}")));
     file.lines()
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
         .filter(|(_, line)| uses.iter().any(|used| line.contains(used)))
@@ -166,6 +181,7 @@ fn white_space_is_tidy() {
     assert_eq!(broken(white_space, "a.rs", "one\n"), 0);
     assert_eq!(broken(white_space, "a.rs", "one"), 1);
     assert_eq!(broken(white_space, "a.rs", "one\n\n"), 1);
+    assert_eq!(broken(white_space, "a/tests/b.json", "{}"), 0);
     assert_eq!(broken(white_space, "a.rs", "one \ntwo\t\n"), 3);
     assert_eq!(broken(white_space, "a.md", "one\r\n"), 1);
     assert_eq!(broken(white_space, "Makefile", "\tone\n"), 0);

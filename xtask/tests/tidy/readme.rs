@@ -5,8 +5,17 @@ use std::process::Command;
 
 use crate::tree;
 
+/// The README as a reader sees it: without comments.
 fn readme() -> String {
-    std::fs::read_to_string(tree::root().join("README.md")).unwrap()
+    visible(&std::fs::read_to_string(tree::root().join("README.md")).unwrap())
+}
+
+fn visible(text: &str) -> String {
+    let mut parts = text.split("<!--");
+    let first = parts.next().unwrap_or("").to_owned();
+    parts.fold(first, |all, part| {
+        all + part.split_once("-->").map_or("", |(_, rest)| rest)
+    })
 }
 
 /// What `cargo xtask ARGS --help` says.
@@ -104,18 +113,18 @@ fn names(text: &str, word: &str) -> bool {
     })
 }
 
-/// What the README has a word on: each entry of the root, and each file of docker/ and ci/.
+/// What the README has a word on: each entry of the root, of docker/ and of ci/, each crate and
+/// each plugin.
 fn entries(paths: &[String]) -> BTreeSet<String> {
     paths
         .iter()
         .map(|path| match path.split_once('/') {
-            Some(("docker" | "ci" | ".ci" | ".cargo", _)) | None => path.clone(),
-            Some(("crates" | "plugins", rest)) => {
-                let top = path.len() - rest.len();
-                let name = rest.split('/').next().unwrap_or(rest);
-                format!("{}{name}/", &path[..top])
-            }
-            Some((top, _)) => format!("{top}/"),
+            None => path.clone(),
+            Some((top, below)) => match (top, below.split_once('/')) {
+                ("docker" | "ci" | ".ci" | ".cargo", None) => path.clone(),
+                ("docker" | "crates" | "plugins", Some((name, _))) => format!("{top}/{name}/"),
+                _ => format!("{top}/"),
+            },
         })
         .collect()
 }
@@ -165,6 +174,7 @@ fn dangling(text: &str, paths: &[String], entries: &BTreeSet<String>) -> Vec<Str
 #[test]
 fn every_command_and_option_is_explained() {
     let (readme, commands) = (readme(), commands());
+    assert_eq!(visible("a <!-- `b` --> c"), "a  c");
     assert!(
         commands.iter().any(|(name, _)| name == "ci"),
         "{commands:?}"
