@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::ci;
+use crate::commands::{build_plugins, ci, explain, gate, images, targets};
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
+use crate::workspace::Workspace;
 
 /// Builds native plugins for every target inside pinned images, and checks them before loading.
 #[derive(Debug, Parser)]
@@ -42,8 +43,22 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build every plugin for every target, inside pinned images, into `dist/`
+    BuildPlugins(build_plugins::Args),
+    /// Look at libraries and say whether a host would load them
+    Gate(gate::Args),
+    /// Lock, assemble and look at the images that plugins are built in
+    Images(images::Args),
+    /// List the targets that plugins can be built for
+    Targets(targets::Args),
+    /// Explain a refusal code
+    Explain(explain::Args),
     /// Run every check that a change has to pass
     Ci(ci::Args),
+    /// Runs a command in namespaces of its own; how the sandbox engine starts itself
+    #[cfg(target_os = "linux")]
+    #[command(hide = true)]
+    Sandbox(crate::engine::sandbox::Args),
 }
 
 /// Parses the command line, runs the command, and says how it ended.
@@ -72,8 +87,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
-    let manifest_path = cli.global.manifest_path.as_deref();
+    let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
     match &cli.command {
-        Command::Ci(args) => ci::run(args, manifest_path, shell),
+        Command::BuildPlugins(args) => build_plugins::run(args, &workspace()?, shell),
+        Command::Gate(args) => gate::run(args, shell),
+        Command::Images(args) => images::run(args, &workspace()?, shell),
+        Command::Targets(args) => targets::run(args, &workspace()?, shell),
+        Command::Explain(args) => explain::run(args, shell),
+        Command::Ci(args) => ci::run(args, &workspace()?, shell),
+        #[cfg(target_os = "linux")]
+        Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }
 }

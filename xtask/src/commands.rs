@@ -1,3 +1,8 @@
 //! One file a command; each has an `Args` for clap and a `run`.
 
+pub(crate) mod build_plugins;
 pub(crate) mod ci;
+pub(crate) mod explain;
+pub(crate) mod gate;
+pub(crate) mod images;
+pub(crate) mod targets;

@@ -1,1 +1,275 @@
-//! Images: recipe + lock → layers, config and digests.
+//! The image stage: a recipe and its lock in, an assembled image out.
+//!
+//! An image is assembled, not installed: every file that goes in is named by sha256 in the lock, no
+//! maintainer script runs, and the bytes of each layer follow from the lock alone. This module owns
+//! `docker/*.toml`, `docker/*.lock` and the layers in the cache; it refuses to guess: an edited recipe,
+//! a moved base or a digest that does not come out is an error.
+//!
+//! `lock` looks at the world and writes; `ensure` only fulfils what is written.
+
+pub mod archive;
+mod assemble;
+pub mod bake;
+pub mod control;
+pub mod deb;
+pub mod download;
+mod error;
+pub mod http;
+pub mod layer;
+pub mod lock;
+pub mod member;
+pub mod mirror;
+pub mod oci;
+pub mod recipe;
+pub mod release;
+pub mod resolve;
+pub mod run;
+pub mod standard_library;
+pub mod toolchain;
+pub mod tree;
+pub mod version;
+pub mod wheel;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keyway_manifest::Digest;
+
+pub use self::error::ImageError;
+pub use self::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package};
+pub use self::oci::{tag, write_archive};
+pub use self::toolchain::{LockedToolchain, trusted_set};
+
+use self::assemble::Assembler;
+use self::recipe::Recipe;
+use crate::cache::Cache;
+use crate::container::{Image, Layer, Runner};
+use crate::shell::Shell;
+
+/// The images of one folder of recipes.
+#[derive(Debug, Clone)]
+pub struct Images {
+    recipes: PathBuf,
+    cache: Cache,
+    mirrors: Vec<String>,
+}
+
+/// A recipe with its lock, both read and in agreement.
+#[derive(Debug)]
+struct Locked {
+    recipe: Recipe,
+    lock: Lock,
+}
+
+impl Images {
+    /// The images whose recipes lie in `recipes`, with layers in `cache`.
+    pub fn open(recipes: impl Into<PathBuf>, cache: Cache) -> Self {
+        Self {
+            recipes: recipes.into(),
+            cache,
+            mirrors: Vec::new(),
+        }
+    }
+
+    /// The same with Debian mirrors to try first.
+    #[must_use]
+    pub fn with_mirrors(mut self, mirrors: Vec<String>) -> Self {
+        self.mirrors = mirrors;
+        self
+    }
+
+    /// The names of all recipes, sorted.
+    ///
+    /// # Errors
+    /// If the folder can't be read.
+    pub fn names(&self) -> Result<Vec<String>, ImageError> {
+        recipe::list(&self.recipes).map_err(|source| ImageError::Folder {
+            path: self.recipes.clone(),
+            source,
+        })
+    }
+
+    /// The lock of an image, without looking at the store: digests and toolchain records.
+    ///
+    /// # Errors
+    /// If there is no lock, or its recipe or the image below was changed since.
+    pub fn locked(&self, image: &str) -> Result<Lock, ImageError> {
+        let mut chain = self.chain(image)?;
+        Ok(chain.pop().expect("a chain ends with its image").lock)
+    }
+
+    /// The image, if all its layers are in the store.
+    ///
+    /// # Errors
+    /// Those of [`Images::locked`], and if the documents do not come out as the lock says.
+    pub fn find(&self, image: &str) -> Result<Option<Image>, ImageError> {
+        let chain = self.chain(image)?;
+        let store = self.cache.dir("layers")?;
+        let mut layers = Vec::new();
+        for locked in &chain {
+            for layer in &locked.lock.layers {
+                match stored(&store, layer) {
+                    Some(found) => layers.push((layer.content.to_string(), found)),
+                    None => return Ok(None),
+                }
+            }
+        }
+        finish(image, &chain, layers).map(Some)
+    }
+
+    /// The image; layers that are missing are assembled from the lock.
+    ///
+    /// # Errors
+    /// If something that goes in can't be had, or anything else comes out than the lock says.
+    pub fn ensure(
+        &self,
+        image: &str,
+        runner: &dyn Runner,
+        shell: &Shell,
+    ) -> Result<Image, ImageError> {
+        if let Some(found) = self.find(image)? {
+            return Ok(found);
+        }
+        let _guard = self.cache.lock("images", shell)?;
+        self.ensure_unlocked(image, runner, shell)
+    }
+
+    /// [`Images::ensure`] for a caller that holds the lock.
+    fn ensure_unlocked(
+        &self,
+        image: &str,
+        runner: &dyn Runner,
+        shell: &Shell,
+    ) -> Result<Image, ImageError> {
+        let chain = self.chain(image)?;
+        let store = self.cache.dir("layers")?;
+        let mut layers: Vec<(String, Layer)> = Vec::new();
+        for (at, Locked { recipe, lock }) in chain.iter().enumerate() {
+            let assembler = Assembler::new(self, &chain[..at], recipe, lock, runner, shell)?;
+            for expected in &lock.layers {
+                let layer = match stored(&store, expected) {
+                    Some(found) => found,
+                    None => {
+                        let made = assembler.layer(&expected.content, &layers)?;
+                        compare(image, &expected.content, expected.diff_id, &made)?;
+                        made
+                    }
+                };
+                layers.push((expected.content.to_string(), layer));
+            }
+        }
+        finish(image, &chain, layers)
+    }
+
+    /// Locks images anew, those below first, and writes their locks.
+    ///
+    /// # Errors
+    /// If the suite's index can't be had or trusted, a package is missing, or assembling fails. Locks
+    /// that are written by then stay.
+    pub fn lock(
+        &self,
+        images: &[String],
+        runner: &dyn Runner,
+        shell: &Shell,
+    ) -> Result<Vec<Image>, ImageError> {
+        let _guard = self.cache.lock("images", shell)?;
+        let mut done = Vec::new();
+        let mut made = Vec::new();
+        for image in images {
+            for name in self.below_first(image)? {
+                let wanted = images.contains(&name) && !done.contains(&name);
+                if wanted {
+                    made.push(assemble::lock(self, &name, runner, shell)?);
+                    done.push(name);
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// The image's recipe and lock and those of the images below, lowest first.
+    fn chain(&self, image: &str) -> Result<Vec<Locked>, ImageError> {
+        let mut chain: Vec<Locked> = Vec::new();
+        for name in self.below_first(image)? {
+            let (recipe, digest) = Recipe::read(&self.recipes, &name)?;
+            let lock = Lock::read(&self.recipes, &name)?;
+            if lock.recipe != digest {
+                return Err(lock::LockError::RecipeChanged { image: name }.into());
+            }
+            lock.check_below(chain.last().map(|below| &below.lock))?;
+            chain.push(Locked { recipe, lock });
+        }
+        Ok(chain)
+    }
+
+    /// The names of an image and of those below it, lowest first.
+    fn below_first(&self, image: &str) -> Result<Vec<String>, ImageError> {
+        let mut names = vec![image.to_owned()];
+        let mut at = image.to_owned();
+        while let Some(below) = Recipe::read(&self.recipes, &at)?.0.from {
+            let cycle = names.contains(&below);
+            names.push(below.clone());
+            if cycle {
+                let (image, chain) = (image.to_owned(), names.join(" -> "));
+                return Err(recipe::RecipeError::Cycle { image, chain }.into());
+            }
+            at = below;
+        }
+        names.reverse();
+        Ok(names)
+    }
+}
+
+/// A layer of the store; its content was checked when it was written there.
+fn stored(store: &Path, layer: &LockedLayer) -> Option<Layer> {
+    let file = store.join(format!("{}.tar", layer.diff_id));
+    let found = fs::metadata(&file)
+        .ok()
+        .filter(|file| file.len() == layer.size)?;
+    found.is_file().then_some(Layer {
+        diff_id: layer.diff_id,
+        size: layer.size,
+        file,
+    })
+}
+
+fn compare(
+    image: &str,
+    content: &LayerContent,
+    expected: Digest,
+    made: &Layer,
+) -> Result<(), ImageError> {
+    if made.diff_id == expected {
+        return Ok(());
+    }
+    // Nothing refers to it; a leftover would only take up space.
+    let _ = fs::remove_file(&made.file);
+    Err(ImageError::OtherDigest {
+        image: image.to_owned(),
+        part: format!("layer `{content}`"),
+        expected,
+        found: made.diff_id,
+    })
+}
+
+/// The image of `chain` with its documents, which must come out as the lock says.
+fn finish(name: &str, chain: &[Locked], layers: Vec<(String, Layer)>) -> Result<Image, ImageError> {
+    let recipes: Vec<&Recipe> = chain.iter().map(|locked| &locked.recipe).collect();
+    let lock = &chain.last().expect("a chain ends with its image").lock;
+    let image = oci::image(assemble::description(name, &recipes, lock), layers);
+    for (part, expected, found) in [
+        ("config", lock.config, image.config),
+        ("manifest", lock.manifest, image.manifest),
+    ] {
+        if expected != found {
+            let (image, part) = (name.to_owned(), part.to_owned());
+            return Err(ImageError::OtherDigest {
+                image,
+                part,
+                expected,
+                found,
+            });
+        }
+    }
+    Ok(image)
+}

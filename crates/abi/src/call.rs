@@ -10,7 +10,7 @@ use crate::memory::OwnedBuffer;
 
 codes! {
     /// How a call ended.
-    pub struct Status {
+    pub struct CallStatus {
         /// The result is there.
         OK = 0,
         /// The plugin returned an error of its own; the report has its code and message.
@@ -31,7 +31,7 @@ codes! {
 
 codes! {
     /// How urgent a log line is.
-    pub struct Level {
+    pub struct LogLevel {
         /// Something failed.
         ERROR = 1,
         /// Something looks wrong.
@@ -159,7 +159,7 @@ impl<'a> Context<'a> {
 /// An error that a plugin returns: a code that programs act on, and a message for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginError {
-    status: Status,
+    status: CallStatus,
     code: u32,
     message: Cow<'static, str>,
 }
@@ -168,7 +168,7 @@ impl PluginError {
     /// An error of the plugin's own: `code` is up to the plugin.
     pub fn new(code: u32, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status: Status::FAILED,
+            status: CallStatus::FAILED,
             code,
             message: message.into(),
         }
@@ -177,7 +177,7 @@ impl PluginError {
     /// The plugin does not offer what was asked of it.
     pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status: Status::UNSUPPORTED,
+            status: CallStatus::UNSUPPORTED,
             code: 0,
             message: message.into(),
         }
@@ -186,7 +186,7 @@ impl PluginError {
     /// The plugin has no named method of this name.
     pub fn unknown_method(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status: Status::UNKNOWN_METHOD,
+            status: CallStatus::UNKNOWN_METHOD,
             code: 0,
             message: message.into(),
         }
@@ -195,7 +195,7 @@ impl PluginError {
     /// An input was not what the plugin's documentation asks for.
     pub fn invalid_argument(message: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            status: Status::INVALID_ARGUMENT,
+            status: CallStatus::INVALID_ARGUMENT,
             code: 0,
             message: message.into(),
         }
@@ -212,7 +212,7 @@ impl PluginError {
     }
 
     /// How a call that ends with this error ends.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> CallStatus {
         self.status
     }
 
@@ -238,7 +238,7 @@ impl core::error::Error for PluginError {}
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallError {
     /// How it ended; never `OK`.
-    pub status: Status,
+    pub status: CallStatus,
     /// The plugin's own code, 0 where the status says it all.
     pub code: u32,
     /// The plugin's message, copied, so that it outlives the plugin.
@@ -248,7 +248,7 @@ pub struct CallError {
 impl CallError {
     /// What a call that ended with `status` reported.
     #[cold]
-    pub fn new(status: Status, report: &ErrorReport) -> Self {
+    pub fn new(status: CallStatus, report: &ErrorReport) -> Self {
         let message = String::from_utf8_lossy(&report.message).to_string();
         Self {
             status,
@@ -261,7 +261,7 @@ impl CallError {
     #[cold]
     pub fn invalid_result() -> Self {
         Self {
-            status: Status::INVALID_ARGUMENT,
+            status: CallStatus::INVALID_ARGUMENT,
             code: 0,
             message: "the plugin's result is no value of the promised type".into(),
         }
@@ -276,10 +276,10 @@ impl fmt::Display for CallError {
             message,
         } = self;
         match *status {
-            Status::FAILED => write!(f, "plugin error {code}: {message}"),
-            Status::PANICKED => write!(f, "the plugin panicked: {message}"),
-            Status::POISONED => f.write_str("the plugin panicked in an earlier call"),
-            Status::UNKNOWN_METHOD | Status::INVALID_ARGUMENT | Status::UNSUPPORTED => {
+            CallStatus::FAILED => write!(f, "plugin error {code}: {message}"),
+            CallStatus::PANICKED => write!(f, "the plugin panicked: {message}"),
+            CallStatus::POISONED => f.write_str("the plugin panicked in an earlier call"),
+            CallStatus::UNKNOWN_METHOD | CallStatus::INVALID_ARGUMENT | CallStatus::UNSUPPORTED => {
                 f.write_str(message)
             }
             other => write!(

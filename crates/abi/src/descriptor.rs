@@ -140,24 +140,23 @@ impl<const N: usize> Writer<N> {
 
     /// Whether a type has not been declared yet; it is from now on.
     const fn is_new(&mut self, name: &str, of: &Type) -> bool {
-        let name = Hash::new().text(name).0;
+        let hash = Hash::new().text(name).0;
         let mut at = 0;
         while at < self.n_seen {
             let (seen_name, identity) = self.seen[at];
             if identity == of.identity {
                 return false;
             }
-            assert!(
-                seen_name != name,
-                "two different types of one name cross this boundary"
-            );
+            if seen_name == hash {
+                ambiguous(name);
+            }
             at += 1;
         }
         assert!(
             self.n_seen < MAX_TYPES,
             "more than 1024 types cross this boundary"
         );
-        self.seen[self.n_seen] = (name, of.identity);
+        self.seen[self.n_seen] = (hash, of.identity);
         self.n_seen += 1;
         true
     }
@@ -348,6 +347,22 @@ impl<const N: usize> Writer<N> {
             }
         }
     }
+}
+
+/// Stops the compiler with a message that holds the name, which only a text made here can.
+const fn ambiguous(name: &str) -> ! {
+    let mut message = Writer::<200> {
+        bytes: [b' '; 200],
+        length: 0,
+        seen: [(0, 0); MAX_TYPES],
+        n_seen: 0,
+    };
+    let (name, _) = name.split_at(if name.len() > 100 { 100 } else { name.len() });
+    message.push("two different types that cross this boundary are both named `");
+    message.push(name);
+    message.push("`: rename one");
+    let (message, _) = message.bytes.split_at(message.length);
+    panic!("{}", as_text(message))
 }
 
 /// One line on which two descriptors disagree.

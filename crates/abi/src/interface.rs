@@ -17,7 +17,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::slice;
 
-use crate::call::{CallContext, CallError, Context, ErrorReport, PluginError, Status};
+use crate::call::{CallContext, CallError, CallStatus, Context, ErrorReport, PluginError};
 use crate::describe::{Describe, Kind, Type};
 use crate::memory::{OwnedBuffer, Slice, Text};
 use crate::table::Instance;
@@ -105,7 +105,7 @@ pub trait Returned: Sized {
 #[repr(C)]
 pub struct Reply<T> {
     /// How the call ended.
-    pub status: Status,
+    pub status: CallStatus,
     /// Initialized if and only if the status is `OK`.
     pub value: MaybeUninit<T>,
 }
@@ -115,13 +115,13 @@ impl<T> Reply<T> {
     #[inline]
     pub const fn ok(value: T) -> Self {
         Self {
-            status: Status::OK,
+            status: CallStatus::OK,
             value: MaybeUninit::new(value),
         }
     }
 
     /// The call gave no result.
-    pub const fn failed(status: Status) -> Self {
+    pub const fn failed(status: CallStatus) -> Self {
         Self {
             status,
             value: MaybeUninit::uninit(),
@@ -217,7 +217,7 @@ impl<'a, T> Remote<'a, T> {
         reply: Reply<R::Wire>,
         report: MaybeUninit<ErrorReport>,
     ) -> Result<R::Host<'a>, CallError> {
-        if reply.status != Status::OK {
+        if reply.status != CallStatus::OK {
             // SAFETY: the callee writes the report if the status is not `OK`.
             return Err(CallError::new(reply.status, &unsafe {
                 report.assume_init()

@@ -6,7 +6,7 @@
 
 use core::ffi::c_void;
 
-use crate::call::{CallContext, ErrorReport, Level, Status};
+use crate::call::{CallContext, CallStatus, ErrorReport, LogLevel};
 use crate::describe::{Describe, Kind, Type, contract};
 use crate::memory::{OwnedBuffer, Slice, Text};
 
@@ -37,7 +37,7 @@ contract! {
         /// Passed to each function below.
         pub context: *const c_void,
         /// Writes one log line, without a newline at its end.
-        pub log: unsafe extern "C" fn(*const c_void, Level, Text),
+        pub log: unsafe extern "C" fn(*const c_void, LogLevel, Text),
         /// Nanoseconds on a clock that never goes back; deadlines are given on it.
         pub now_ns: unsafe extern "C" fn(*const c_void) -> u64,
     }
@@ -61,20 +61,20 @@ contract! {
         pub methods: Slice,
         /// Makes an instance from the bytes of its configuration. The instance is written if and
         /// only if the status is `OK`.
-        pub create: unsafe extern "C" fn(Slice, *const HostServices, *mut *mut Instance, *mut ErrorReport) -> Status,
+        pub create: unsafe extern "C" fn(Slice, *const HostServices, *mut *mut Instance, *mut ErrorReport) -> CallStatus,
         /// Releases what an idle instance does not need. Calls may come only after `resume`.
-        pub pause: unsafe extern "C" fn(*mut Instance, *mut ErrorReport) -> Status,
+        pub pause: unsafe extern "C" fn(*mut Instance, *mut ErrorReport) -> CallStatus,
         /// Takes back what `pause` released.
-        pub resume: unsafe extern "C" fn(*mut Instance, *mut ErrorReport) -> Status,
+        pub resume: unsafe extern "C" fn(*mut Instance, *mut ErrorReport) -> CallStatus,
         /// Writes the state that another instance, perhaps of a later version, can go on from.
-        pub save_state: unsafe extern "C" fn(*mut Instance, *mut OwnedBuffer, *mut ErrorReport) -> Status,
+        pub save_state: unsafe extern "C" fn(*mut Instance, *mut OwnedBuffer, *mut ErrorReport) -> CallStatus,
         /// Goes on from a saved state.
-        pub restore_state: unsafe extern "C" fn(*mut Instance, Slice, *mut ErrorReport) -> Status,
+        pub restore_state: unsafe extern "C" fn(*mut Instance, Slice, *mut ErrorReport) -> CallStatus,
         /// Ends the instance, a poisoned one too. It is gone whatever the status says.
-        pub destroy: unsafe extern "C" fn(*mut Instance, *mut ErrorReport) -> Status,
+        pub destroy: unsafe extern "C" fn(*mut Instance, *mut ErrorReport) -> CallStatus,
         /// Calls the named method: its name, bytes in, bytes out. The output is written if and only
         /// if the status is `OK`.
-        pub invoke: unsafe extern "C" fn(*mut Instance, *const CallContext, Text, Slice, *mut OwnedBuffer, *mut ErrorReport) -> Status,
+        pub invoke: unsafe extern "C" fn(*mut Instance, *const CallContext, Text, Slice, *mut OwnedBuffer, *mut ErrorReport) -> CallStatus,
     }
 }
 

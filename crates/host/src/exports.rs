@@ -8,7 +8,7 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use keyway_abi::call::{CallError, Status};
+use keyway_abi::call::{CallError, CallStatus};
 use keyway_abi::descriptor;
 use keyway_abi::interface::Interface;
 use keyway_abi::memory::{Slice, Text};
@@ -164,7 +164,7 @@ impl Exports {
                 report.as_mut_ptr(),
             )
         };
-        if status != Status::OK {
+        if status != CallStatus::OK {
             // SAFETY: the plugin writes the report if the status is not `OK`.
             return Err(CallError::new(status, &unsafe { report.assume_init() }));
         }

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use keyway_abi::call::{CallError, Context, ErrorReport, Status};
+use keyway_abi::call::{CallError, Context, ErrorReport, CallStatus};
 use keyway_abi::interface::{Interface, Remote};
 use keyway_abi::memory::{OwnedBuffer, Slice, Text};
 use keyway_abi::table;
@@ -197,7 +197,7 @@ impl Instance {
     /// `call` must write the output if and only if it returns `OK`, and else the report.
     unsafe fn output(
         &self,
-        call: impl FnOnce(*mut OwnedBuffer, *mut ErrorReport) -> Status,
+        call: impl FnOnce(*mut OwnedBuffer, *mut ErrorReport) -> CallStatus,
     ) -> Result<Output, CallError> {
         let mut output = MaybeUninit::uninit();
         // SAFETY: the caller vouches for the call; the output is there if it returned `OK`.
@@ -216,10 +216,10 @@ impl Instance {
 ///
 /// # Safety
 /// `call` must write the report if it returns another status than `OK`.
-unsafe fn finish(call: impl FnOnce(*mut ErrorReport) -> Status) -> Result<(), CallError> {
+unsafe fn finish(call: impl FnOnce(*mut ErrorReport) -> CallStatus) -> Result<(), CallError> {
     let mut report = MaybeUninit::uninit();
     let status = call(report.as_mut_ptr());
-    if status == Status::OK {
+    if status == CallStatus::OK {
         return Ok(());
     }
     // SAFETY: the caller vouches for the report.

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use keyway_abi::call::Level;
+use keyway_abi::call::LogLevel;
 use keyway_abi::memory::Text;
 use keyway_abi::table::HostServices;
 
@@ -28,14 +28,14 @@ pub struct Services {
     sink: Sink,
 }
 
-type Sink = Box<dyn Fn(Level, &str) + Send + Sync>;
+type Sink = Box<dyn Fn(LogLevel, &str) + Send + Sync>;
 
 impl Services {
     /// Services whose log lines go to `sink`, on whichever thread the plugin logs.
     ///
     /// They are never freed: a plugin may keep the handle in a thread of its own, so no later moment
     /// is known to be safe. Make them once for a process, or once for each plugin that it knows.
-    pub fn new(sink: impl Fn(Level, &str) + Send + Sync + 'static) -> &'static Self {
+    pub fn new(sink: impl Fn(LogLevel, &str) + Send + Sync + 'static) -> &'static Self {
         let services = Box::leak(Box::new(Self {
             table: HostServices {
                 size: size_of::<HostServices>(),
@@ -63,7 +63,7 @@ impl fmt::Debug for Services {
     }
 }
 
-unsafe extern "C" fn log(context: *const c_void, level: Level, line: Text) {
+unsafe extern "C" fn log(context: *const c_void, level: LogLevel, line: Text) {
     // SAFETY: the context is the leaked `Services`, and the plugin lends the text for this call.
     let (services, line) = unsafe { (&*context.cast::<Services>(), line.get()) };
     let line = line.unwrap_or("(a log line that is not UTF-8)");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
-use keyway_abi::call::{CallContext, CallError, Context, Level, Status};
+use keyway_abi::call::{CallContext, CallError, Context, LogLevel, CallStatus};
 use keyway_abi::memory::OwnedBuffer;
 use keyway_abi::table::{ENTRY_SYMBOL, Entry};
 use keyway_host::exports::{ContractError, Exports};
@@ -58,7 +58,7 @@ fn probe() -> Instance {
     PROBE.create(b"", silent()).expect("an instance")
 }
 
-fn error<T>(result: Result<T, CallError>) -> (Status, u32, String) {
+fn error<T>(result: Result<T, CallError>) -> (CallStatus, u32, String) {
     let error = result.err().expect("the call fails");
     (error.status, error.code, error.message)
 }
@@ -114,7 +114,7 @@ fn every_kind_of_value_crosses() {
     assert_eq!(probe.divide(7, 2), Ok(3));
     assert_eq!(
         error(probe.divide(7, 0)),
-        (Status::FAILED, 9, "a division by zero".into())
+        (CallStatus::FAILED, 9, "a division by zero".into())
     );
 }
 
@@ -146,7 +146,7 @@ fn a_context_reaches_the_plugin() {
 
 #[test]
 fn the_host_serves() {
-    static LINES: Mutex<Vec<(Level, String)>> = Mutex::new(vec![]);
+    static LINES: Mutex<Vec<(LogLevel, String)>> = Mutex::new(vec![]);
     let services = Services::new(|level, line| {
         LINES
             .lock()
@@ -168,8 +168,8 @@ fn the_host_serves() {
             .unwrap_or_else(std::sync::PoisonError::into_inner),
     );
     let expected = [
-        (Level::INFO, "the curtain rises"),
-        (Level::DEBUG, "the curtain falls"),
+        (LogLevel::INFO, "the curtain rises"),
+        (LogLevel::DEBUG, "the curtain falls"),
     ];
     assert_eq!(
         lines,
@@ -189,10 +189,10 @@ fn named_methods_answer_or_fail() {
     assert_eq!(invoke("echo", b""), Ok(vec![]));
     assert_eq!(
         error(invoke("fail", b"why not")),
-        (Status::FAILED, 42, "why not".into())
+        (CallStatus::FAILED, 42, "why not".into())
     );
     let (status, code, message) = error(invoke("sing", b""));
-    assert_eq!((status, code), (Status::UNKNOWN_METHOD, 0));
+    assert_eq!((status, code), (CallStatus::UNKNOWN_METHOD, 0));
     assert!(
         message.starts_with("no method `sing`; this plugin has `echo`, `fail`,"),
         "{message}"
@@ -202,9 +202,9 @@ fn named_methods_answer_or_fail() {
 #[test]
 fn a_panic_poisons_one_instance() {
     let (mut first, mut second) = (probe(), probe());
-    let panicked = (Status::PANICKED, 0, "the strings are cut".to_owned());
+    let panicked = (CallStatus::PANICKED, 0, "the strings are cut".to_owned());
     let poisoned = (
-        Status::POISONED,
+        CallStatus::POISONED,
         0,
         "the instance panicked in an earlier call".to_owned(),
     );
@@ -222,11 +222,11 @@ fn a_panic_poisons_one_instance() {
         .interface::<dyn Probe>(Context::NONE)
         .expect("the interface");
     assert_eq!(proxy.add(1, 1), Ok(2));
-    let panicked = (Status::PANICKED, 0, "typed".to_owned());
+    let panicked = (CallStatus::PANICKED, 0, "typed".to_owned());
     assert_eq!(error(proxy.panic("typed")), panicked);
     assert_eq!(error(proxy.add(1, 1)), poisoned);
 
-    let payload = (Status::PANICKED, 0, "a value that is no text".to_owned());
+    let payload = (CallStatus::PANICKED, 0, "a value that is no text".to_owned());
     assert_eq!(
         error(probe().invoke("panic with a number", b"", Context::NONE)),
         payload
@@ -246,7 +246,7 @@ fn the_life_of_an_instance() {
     assert!(paused(&mut instance));
     assert_eq!(
         error(instance.pause()),
-        (Status::FAILED, 1, "paused already".into())
+        (CallStatus::FAILED, 1, "paused already".into())
     );
     assert_eq!(instance.resume(), Ok(()));
     assert!(!paused(&mut instance));
@@ -262,16 +262,16 @@ fn what_goes_wrong_at_the_ends_of_a_life() {
     let create = |config: &[u8]| PROBE.create(config, silent());
     assert_eq!(
         error(create(b"refuse")),
-        (Status::FAILED, 5, "no such show".into())
+        (CallStatus::FAILED, 5, "no such show".into())
     );
     assert_eq!(
         error(create(b"panic")),
-        (Status::PANICKED, 0, "stage fright".into())
+        (CallStatus::PANICKED, 0, "stage fright".into())
     );
     let instance = create(b"panic at the end").expect("an instance");
     assert_eq!(
         error(instance.destroy()),
-        (Status::PANICKED, 0, "an encore".into())
+        (CallStatus::PANICKED, 0, "an encore".into())
     );
     drop(create(b"panic at the end"));
 }
@@ -281,13 +281,13 @@ fn a_plugin_without_state_says_so() {
     let greet = load(build(&["--package", "greet"], "debug", "greet"));
     let mut instance = greet.create(b"", silent()).expect("an instance");
     let unsupported = (
-        Status::UNSUPPORTED,
+        CallStatus::UNSUPPORTED,
         0,
         "this plugin saves no state".to_owned(),
     );
     assert_eq!(error(instance.save_state()), unsupported);
     let unsupported = (
-        Status::UNSUPPORTED,
+        CallStatus::UNSUPPORTED,
         0,
         "this plugin restores no state".to_owned(),
     );

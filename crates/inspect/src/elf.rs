@@ -95,7 +95,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
             violations.push(Violation::malformed("the program header table", &error));
             &[]
         });
-        let headers = headers.get(..MAX_HEADERS).unwrap_or(headers);
+        let headers = first(headers, "the program header table", violations);
         let mut loads = Vec::new();
         let mut segments = Self {
             regions: Regions::new(bytes, Vec::new(), violations),
@@ -146,6 +146,18 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
     }
 }
 
+/// The headers, up to the most that are looked at.
+fn first<'data, T>(headers: &'data [T], part: &str, violations: &mut Vec<Violation>) -> &'data [T] {
+    match headers.get(..MAX_HEADERS) {
+        Some(first) if first.len() < headers.len() => {
+            let reason = format!("it has {} entries, more than {MAX_HEADERS}", headers.len());
+            violations.push(Violation::malformed(part, &reason));
+            first
+        }
+        _ => headers,
+    }
+}
+
 /// Checks that every section lies in the file, and finds the one that holds the stamp.
 fn stamp<Elf: FileHeader<Endian = Endianness>>(
     file: &Elf,
@@ -160,7 +172,7 @@ fn stamp<Elf: FileHeader<Endian = Endianness>>(
         violations.push(Violation::malformed("the section header table", &error));
         &[]
     });
-    let sections = sections.get(..MAX_HEADERS).unwrap_or(sections);
+    let sections = first(sections, "the section header table", violations);
     let strings = file.shstrndx(endian, bytes).ok().and_then(|index| sections.get(index as usize));
     let strings = strings.and_then(|section| {
         let range = section.file_range(endian)?;

@@ -71,7 +71,7 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
             Ok(Some(command)) => reader.command(command),
             Ok(None) => break,
             Err(error) => {
-                reader.malformed("the load commands", &error);
+                reader.malformed("the list of load commands", &error);
                 break;
             }
         }

@@ -22,7 +22,7 @@ pub(crate) struct Names {
 /// Why a name was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum NameError {
-    #[error("a name lies outside of its string table")]
+    #[error("an entry or a name lies outside of its table")]
     Outside,
     #[error("a name is longer than {MAX_NAME} bytes or has no end")]
     TooLong,

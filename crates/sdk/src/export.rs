@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use keyway_abi::call::{CallContext, Context, ErrorReport, PluginError, Status};
+use keyway_abi::call::{CallContext, Context, ErrorReport, PluginError, CallStatus};
 use keyway_abi::interface::Interface;
 use keyway_abi::memory::{OwnedBuffer, Slice, Text};
 use keyway_abi::table::{HostServices, Instance, PluginVTable};
@@ -137,7 +137,7 @@ unsafe extern "C" fn create<P: Plugin>(
     services: *const HostServices,
     instance: *mut *mut Instance,
     report: *mut ErrorReport,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the host lends the configuration, keeps its services as long as the library is
     // loaded, and has room for the instance and the report.
     unsafe {
@@ -149,14 +149,14 @@ unsafe extern "C" fn create<P: Plugin>(
         match made {
             Ok(plugin) => {
                 instance.write(Cell::create(plugin));
-                Status::OK
+                CallStatus::OK
             }
             Err(status) => status,
         }
     }
 }
 
-unsafe extern "C" fn pause<P: Plugin>(instance: *mut Instance, report: *mut ErrorReport) -> Status {
+unsafe extern "C" fn pause<P: Plugin>(instance: *mut Instance, report: *mut ErrorReport) -> CallStatus {
     // SAFETY: the host passes an instance that only it uses, and has room for the report.
     unsafe { exclusive(instance, report, |plugin: &mut P| Some(plugin.pause())).status }
 }
@@ -164,7 +164,7 @@ unsafe extern "C" fn pause<P: Plugin>(instance: *mut Instance, report: *mut Erro
 unsafe extern "C" fn resume<P: Plugin>(
     instance: *mut Instance,
     report: *mut ErrorReport,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the host passes an instance that only it uses, and has room for the report.
     unsafe { exclusive(instance, report, |plugin: &mut P| Some(plugin.resume())).status }
 }
@@ -173,7 +173,7 @@ unsafe extern "C" fn save_state<P: Plugin>(
     instance: *mut Instance,
     output: *mut OwnedBuffer,
     report: *mut ErrorReport,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the host passes an instance that only it uses, and has room for output and report.
     unsafe {
         write_output(output, instance, report, |plugin: &mut P| {
@@ -186,7 +186,7 @@ unsafe extern "C" fn restore_state<P: Plugin>(
     instance: *mut Instance,
     state: Slice,
     report: *mut ErrorReport,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the host passes an instance that only it uses, lends the state, and has room for the
     // report.
     unsafe {
@@ -198,7 +198,7 @@ unsafe extern "C" fn restore_state<P: Plugin>(
 unsafe extern "C" fn destroy<P: Plugin>(
     instance: *mut Instance,
     report: *mut ErrorReport,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the host passes an instance for the last time, and has room for the report.
     let ended = unsafe {
         attempt(report, || {
@@ -206,7 +206,7 @@ unsafe extern "C" fn destroy<P: Plugin>(
             Ok(())
         })
     };
-    ended.err().unwrap_or(Status::OK)
+    ended.err().unwrap_or(CallStatus::OK)
 }
 
 unsafe extern "C" fn invoke<P: Plugin>(
@@ -216,7 +216,7 @@ unsafe extern "C" fn invoke<P: Plugin>(
     input: Slice,
     output: *mut OwnedBuffer,
     report: *mut ErrorReport,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the host passes an instance that only it uses, lends context, name and input for the
     // time of the call, and has room for output and report.
     unsafe {
@@ -242,11 +242,11 @@ unsafe fn write_output<P>(
     instance: *mut Instance,
     report: *mut ErrorReport,
     call: impl FnOnce(&mut P) -> Result<OwnedBuffer, PluginError>,
-) -> Status {
+) -> CallStatus {
     // SAFETY: the caller vouches for all of them; the value is there if the status is `OK`.
     unsafe {
         let reply = exclusive(instance, report, |plugin| Some(call(plugin)));
-        if reply.status == Status::OK {
+        if reply.status == CallStatus::OK {
             output.write(reply.value.assume_init());
         }
         reply.status

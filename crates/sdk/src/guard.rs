@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyway_abi::call::{ErrorReport, PluginError, Status};
+use keyway_abi::call::{ErrorReport, PluginError, CallStatus};
 use keyway_abi::interface::{Reply, Returned};
 use keyway_abi::table::Instance;
 
@@ -89,7 +89,7 @@ unsafe fn enter<P, R: Returned>(
     match unsafe { attempt(report, call) } {
         Ok(value) => Reply::ok(value),
         Err(status) => {
-            if status == Status::PANICKED {
+            if status == CallStatus::PANICKED {
                 cell.poisoned.store(true, Ordering::Relaxed);
             }
             Reply::failed(status)
@@ -105,7 +105,7 @@ unsafe fn enter<P, R: Returned>(
 pub(crate) unsafe fn attempt<T>(
     report: *mut ErrorReport,
     call: impl FnOnce() -> Result<T, PluginError>,
-) -> Result<T, Status> {
+) -> Result<T, CallStatus> {
     // A panic poisons the instance, so no broken invariant is seen afterwards.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
@@ -122,18 +122,18 @@ fn invalid_argument() -> PluginError {
 }
 
 #[cold]
-unsafe fn poisoned(report: *mut ErrorReport) -> Status {
+unsafe fn poisoned(report: *mut ErrorReport) -> CallStatus {
     let message = "the instance panicked in an earlier call"
         .to_owned()
         .into_bytes()
         .into();
     // SAFETY: the caller vouches for the report.
     unsafe { report.write(ErrorReport { code: 0, message }) };
-    Status::POISONED
+    CallStatus::POISONED
 }
 
 #[cold]
-unsafe fn failed(report: *mut ErrorReport, error: PluginError) -> Status {
+unsafe fn failed(report: *mut ErrorReport, error: PluginError) -> CallStatus {
     let status = error.status();
     // SAFETY: the caller vouches for the report.
     unsafe { report.write(error.into_report()) };
@@ -141,7 +141,7 @@ unsafe fn failed(report: *mut ErrorReport, error: PluginError) -> Status {
 }
 
 #[cold]
-unsafe fn panicked(report: *mut ErrorReport, payload: Box<dyn Any + Send>) -> Status {
+unsafe fn panicked(report: *mut ErrorReport, payload: Box<dyn Any + Send>) -> CallStatus {
     let message = match payload.downcast::<String>() {
         Ok(message) => *message,
         Err(payload) => match payload.downcast::<&'static str>() {
@@ -157,5 +157,5 @@ unsafe fn panicked(report: *mut ErrorReport, payload: Box<dyn Any + Send>) -> St
     let message = message.into_bytes().into();
     // SAFETY: the caller vouches for the report.
     unsafe { report.write(ErrorReport { code: 0, message }) };
-    Status::PANICKED
+    CallStatus::PANICKED
 }

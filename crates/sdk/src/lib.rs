@@ -6,7 +6,7 @@ mod plugin;
 
 pub use export::Export;
 pub use keyway_abi as abi;
-pub use keyway_abi::call::{CallContext, CallError, Context, Level, PluginError, Status};
+pub use keyway_abi::call::{CallContext, CallError, Context, LogLevel, PluginError, CallStatus};
 pub use keyway_abi::interface::{Buffer, Layout};
 pub use keyway_abi::memory::OwnedBuffer;
 pub use keyway_macros::{Layout, interface};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 
-use keyway_abi::call::{Context, Level, PluginError};
+use keyway_abi::call::{Context, LogLevel, PluginError};
 use keyway_abi::memory::Text;
 use keyway_abi::table::HostServices;
 
@@ -94,7 +94,7 @@ impl Host {
     }
 
     /// Writes a line to the host's log.
-    pub fn log(&self, level: Level, line: &str) {
+    pub fn log(&self, level: LogLevel, line: &str) {
         let services = self.services();
         // SAFETY: the context is the one that belongs to the function; the text outlives the call.
         unsafe { (services.log)(services.context, level, Text::new(line)) }

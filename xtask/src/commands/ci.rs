@@ -129,16 +129,16 @@ enum Outcome {
 }
 
 /// Runs the chosen checks and says how each went; the last line of text is `N passed, N failed`.
-pub(crate) fn run(args: &Args, manifest_path: Option<&Path>, shell: &Shell) -> Result<(), Failure> {
+pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     if args.list {
         list(shell);
         return Ok(());
     }
-    let root = Workspace::find(manifest_path)?.root().to_owned();
+    let root = workspace.root();
     let started = Instant::now();
-    let outcomes: Vec<(&Check, Outcome)> = plan(args, &root)?
+    let outcomes: Vec<(&Check, Outcome)> = plan(args, root)?
         .iter()
-        .map(|planned| (planned.check, outcome(planned, &root, shell)))
+        .map(|planned| (planned.check, outcome(planned, root, shell)))
         .collect();
     conclude(&outcomes, seconds_since(started), shell)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keyway_sdk::{Context, Host, Level, Method, OwnedBuffer, Plugin, PluginError, export_plugin};
+use keyway_sdk::{Context, Host, LogLevel, Method, OwnedBuffer, Plugin, PluginError, export_plugin};
 
 pub mod interface;
 
@@ -43,7 +43,7 @@ impl Plugin for Puppet {
             b"refuse" => Err(PluginError::new(5, "no such show")),
             b"panic" => panic!("stage fright"),
             _ => {
-                host.log(Level::INFO, "the curtain rises");
+                host.log(LogLevel::INFO, "the curtain rises");
                 let config = config.to_vec();
                 Ok(Self {
                     config,
@@ -81,7 +81,7 @@ impl Plugin for Puppet {
 
 impl Drop for Puppet {
     fn drop(&mut self) {
-        self.host.log(Level::DEBUG, "the curtain falls");
+        self.host.log(LogLevel::DEBUG, "the curtain falls");
         if self.config == b"panic at the end" {
             panic!("an encore");
         }

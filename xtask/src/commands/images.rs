@@ -1,0 +1,200 @@
+//! `cargo xtask images`: the toolchains that plugins are built in.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde::Serialize;
+
+use crate::cache::{Cache, write_atomically};
+use crate::container::{Command, Image, Runner};
+use crate::failure::Failure;
+use crate::image::{ImageError, Images, tag, trusted_set};
+use crate::shell::Shell;
+use crate::workspace::Workspace;
+
+/// Arguments of `images`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Choose what goes in: resolve dependencies, assemble, and write `NAME.lock`
+    Lock(Selection),
+    /// Assemble images from their locks
+    Build(Selection),
+    /// Show the images and whether they are there
+    List(Selection),
+}
+
+#[derive(Debug, ClapArgs)]
+struct Selection {
+    /// Names of recipes; all of them unless given
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Folder of recipes and locks
+    #[arg(long, value_name = "DIR")]
+    recipes: Option<PathBuf>,
+    /// Address of a Debian mirror, tried before all others
+    #[arg(long, value_name = "URL")]
+    mirror: Vec<String>,
+}
+
+/// Runs `images` in `workspace`.
+pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    match &args.action {
+        Action::Lock(selection) => lock(selection, workspace, shell),
+        Action::Build(selection) => build(selection, workspace, shell),
+        Action::List(selection) => list(selection, workspace, shell),
+    }
+}
+
+fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let images = open(selection, workspace)?;
+    let names = names(selection, &images)?;
+    let made = images.lock(&names, &NoEngine, shell)?;
+    write_trusted_set(&images, workspace, selection)?;
+    report(&made, shell);
+    Ok(())
+}
+
+fn build(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let images = open(selection, workspace)?;
+    let mut made = Vec::new();
+    for name in names(selection, &images)? {
+        made.push(images.ensure(&name, &NoEngine, shell)?);
+    }
+    report(&made, shell);
+    Ok(())
+}
+
+/// One image of `list`, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    event: &'static str,
+    image: &'a str,
+    state: &'static str,
+    config: Option<String>,
+    manifest: Option<String>,
+    size: Option<u64>,
+    snapshot: Option<&'a str>,
+}
+
+fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let images = open(selection, workspace)?;
+    for name in names(selection, &images)? {
+        let lock = images.locked(&name);
+        let (state, found) = match &lock {
+            Err(ImageError::Lock(_)) => ("unlocked", None),
+            Err(_) => return Err(lock.expect_err("looked at just now").into()),
+            Ok(_) => match images.find(&name)? {
+                Some(image) => ("built", Some(image)),
+                None => ("locked", None),
+            },
+        };
+        let lock = lock.ok();
+        let size = found
+            .as_ref()
+            .map(|image| image.layers.iter().map(|layer| layer.size).sum());
+        shell.data(format_args!(
+            "{name:<12} {state:<8} {:<12} {:>6} {}",
+            lock.as_ref()
+                .map_or(String::new(), |lock| lock.config.short()),
+            size.map_or(String::new(), |size: u64| format!(
+                "{} MB",
+                size.div_ceil(1_000_000)
+            )),
+            lock.as_ref().map_or("", |lock| lock.snapshot.as_str()),
+        ));
+        shell.event(&Listed {
+            event: "image",
+            image: &name,
+            state,
+            config: lock.as_ref().map(|lock| lock.config.prefixed()),
+            manifest: lock.as_ref().map(|lock| lock.manifest.prefixed()),
+            size,
+            snapshot: lock.as_ref().map(|lock| lock.snapshot.as_str()),
+        });
+    }
+    Ok(())
+}
+
+fn open(selection: &Selection, workspace: &Workspace) -> Result<Images, Failure> {
+    let recipes = selection
+        .recipes
+        .clone()
+        .unwrap_or_else(|| workspace.recipes_dir());
+    Ok(Images::open(recipes, Cache::open()?).with_mirrors(selection.mirror.clone()))
+}
+
+fn names(selection: &Selection, images: &Images) -> Result<Vec<String>, Failure> {
+    if selection.images.is_empty() {
+        Ok(images.names()?)
+    } else {
+        Ok(selection.images.clone())
+    }
+}
+
+/// The toolchains of all locks become the set that this workspace's host trusts. Recipes of another
+/// folder are no part of it.
+fn write_trusted_set(
+    images: &Images,
+    workspace: &Workspace,
+    selection: &Selection,
+) -> Result<(), Failure> {
+    let host = workspace.root().join("crates").join("host");
+    if selection.recipes.is_some() || !host.is_dir() {
+        return Ok(());
+    }
+    let mut toolchains = Vec::new();
+    for name in images.names()? {
+        // An image that is not locked yet builds nothing.
+        toolchains.extend(
+            images
+                .locked(&name)
+                .into_iter()
+                .flat_map(|lock| lock.toolchains),
+        );
+    }
+    write_atomically(
+        &host.join("toolchains.txt"),
+        trusted_set(toolchains.iter()).as_bytes(),
+    )?;
+    Ok(())
+}
+
+/// One image that is there, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct Built<'a> {
+    event: &'static str,
+    image: &'a str,
+    config: String,
+    manifest: String,
+    size: u64,
+}
+
+fn report(made: &[Image], shell: &Shell) {
+    for image in made {
+        let size: u64 = image.layers.iter().map(|layer| layer.size).sum();
+        let megabytes = size.div_ceil(1_000_000);
+        shell.status("Finished", format_args!("{} ({megabytes} MB)", tag(image)));
+        shell.event(&Built {
+            event: "image",
+            image: &image.name,
+            config: image.config.prefixed(),
+            manifest: image.manifest.prefixed(),
+            size,
+        });
+    }
+}
+
+/// Stands in until engines are there: locks and layers that need a command run can't be made.
+struct NoEngine;
+
+impl Runner for NoEngine {
+    fn run(&self, _: &Image, _: &Command) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err("no engine is there to run it".into())
+    }
+}

@@ -1,0 +1,168 @@
+//! What can go wrong with images: the errors of the parts, and what to do about each.
+
+use std::io;
+use std::path::PathBuf;
+
+use keyway_manifest::{Digest, Triple};
+use thiserror::Error;
+
+use super::archive::ArchiveError;
+use super::bake::BakeError;
+use super::download::DownloadError;
+use super::layer::LayerError;
+use super::lock::LockError;
+use super::member::MemberError;
+use super::recipe::RecipeError;
+use super::release::ReleaseError;
+use super::resolve::ResolveError;
+use super::standard_library::StandardLibraryError;
+use super::toolchain::ToolchainError;
+use super::tree::TreeError;
+use super::wheel::WheelError;
+use crate::cache::CacheError;
+use crate::failure::{Diagnose, Exit};
+
+/// Why an image can't be locked or assembled.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The recipes can't be listed.
+    #[error("could not read the recipes in `{path}`")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else came out than the lock says.
+    #[error("{part} of image `{image}` came out as {found}, the lock expects {expected}")]
+    OtherDigest {
+        /// The image.
+        image: String,
+        /// The layer or document.
+        part: String,
+        /// The digest in the lock.
+        expected: Digest,
+        /// The one that came out.
+        found: Digest,
+    },
+    /// A toolchain's standard library is nowhere.
+    #[error("image `{image}` has no standard library for `{target}`")]
+    NoStandardLibrary {
+        /// The image.
+        image: String,
+        /// The target.
+        target: Triple,
+    },
+    /// A layer below can't be read back.
+    #[error("could not read the layer `{path}`")]
+    Below {
+        /// The layer's tar.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The recipe.
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    /// The lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The distribution's index.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The closure.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// A package that can't be had.
+    #[error(transparent)]
+    Download(#[from] DownloadError),
+    /// A wheel that can't be had.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
+    /// A package or wheel that is refused.
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    /// Members that do not merge.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A layer that can't be written.
+    #[error(transparent)]
+    Layer(#[from] LayerError),
+    /// A standard library that does not compile.
+    #[error(transparent)]
+    StandardLibrary(#[from] StandardLibraryError),
+    /// A script of a recipe that fails.
+    #[error(transparent)]
+    Bake(#[from] BakeError),
+    /// A toolchain that can't be recorded.
+    #[error(transparent)]
+    Toolchain(#[from] ToolchainError),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+}
+
+impl Diagnose for ImageError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Folder { .. }
+            | Self::Recipe(_)
+            | Self::Resolve(_)
+            | Self::NoStandardLibrary { .. } => Exit::Usage,
+            Self::Lock(LockError::Write(_)) => Exit::Environment,
+            Self::Lock(_) => Exit::Usage,
+            Self::OtherDigest { .. }
+            | Self::Member(_)
+            | Self::Tree(_)
+            | Self::Wheel(WheelError::Content { .. })
+            | Self::Archive(ArchiveError::Release(_) | ArchiveError::Index { .. }) => Exit::Refused,
+            Self::StandardLibrary(_) | Self::Bake(_) | Self::Toolchain(_) => Exit::Failed,
+            Self::Archive(_)
+            | Self::Download(_)
+            | Self::Wheel(_)
+            | Self::Layer(_)
+            | Self::Below { .. }
+            | Self::Cache(_) => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Recipe(RecipeError::Missing { .. }) => {
+                Some("`cargo xtask images list` shows the images there are".into())
+            }
+            Self::Lock(
+                LockError::Missing { image, .. }
+                | LockError::RecipeChanged { image }
+                | LockError::BelowChanged { image, .. },
+            ) => Some(format!("run `cargo xtask images lock {image}` and review the lock's change")),
+            Self::Lock(LockError::OtherVersion { .. }) => {
+                Some("use the version of this tool that wrote it, or lock the image again".into())
+            }
+            Self::Download(DownloadError::Unavailable { .. }) => Some(
+                "name a mirror with `--mirror` or `KEYWAY_DEBIAN_MIRROR`; if the file is gone for good, \
+                 `cargo xtask images update` locks what there is now"
+                    .into(),
+            ),
+            Self::Archive(ArchiveError::NoMirror { .. }) => {
+                Some("name a mirror with `--mirror` or `KEYWAY_DEBIAN_MIRROR`".into())
+            }
+            Self::Archive(ArchiveError::Release(ReleaseError::Untrusted { .. })) => {
+                Some("the keys that are trusted lie in `keyring/` beside the recipes".into())
+            }
+            Self::Resolve(ResolveError::OtherVersionBelow { .. }) => {
+                Some("lock the image below in the same command".into())
+            }
+            Self::Wheel(WheelError::Unavailable { .. }) => Some(
+                "install pip or uv, or set `KEYWAY_PYPI_INDEX` to the address of a simple index".into(),
+            ),
+            Self::OtherDigest { .. } => Some(
+                "the lock was written by another version of this tool, or a file it needs was changed; \
+                 `cargo xtask images lock` writes it anew"
+                    .into(),
+            ),
+            Self::Cache(error) => error.hint(),
+            _ => None,
+        }
+    }
+}

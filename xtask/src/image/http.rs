@@ -1,0 +1,298 @@
+//! Getting bytes over HTTP: small documents whole, large files in pieces that survive a broken line.
+//!
+//! Trusts the machine's certificates and proxies. Trusts no content: who asks knows the digest, or
+//! checks a signature.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use keyway_manifest::{Digest, Hasher};
+use thiserror::Error;
+use ureq::http::StatusCode;
+use ureq::tls::{RootCerts, TlsConfig};
+
+/// A transfer that brings nothing for this long is broken off.
+const STALL: Duration = Duration::from_secs(20);
+/// How often a transfer that makes progress is taken up again.
+const RESUMPTIONS: u32 = 20;
+
+/// An HTTP client.
+#[derive(Debug)]
+pub struct Http {
+    agent: ureq::Agent,
+}
+
+/// Why one address did not give what was asked of it.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// The server has no such file.
+    #[error("`{url}` answered {status}")]
+    Status {
+        /// The address.
+        url: String,
+        /// The status code.
+        status: u16,
+    },
+    /// The connection failed.
+    #[error("could not get `{url}`: {source}")]
+    Transport {
+        /// The address.
+        url: String,
+        /// Why.
+        source: Box<ureq::Error>,
+    },
+    /// It broke off, again and again.
+    #[error("`{url}` broke off after {received} bytes: {source}")]
+    Broken {
+        /// The address.
+        url: String,
+        /// How many bytes were there by then.
+        received: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is larger than it may be.
+    #[error("`{url}` is larger than {limit} bytes")]
+    TooLarge {
+        /// The address.
+        url: String,
+        /// The limit.
+        limit: u64,
+    },
+    /// It is not of the size it should have.
+    #[error("`{url}` has {found} bytes, expected {expected}")]
+    Size {
+        /// The address.
+        url: String,
+        /// The size it should have.
+        expected: u64,
+        /// The size it has.
+        found: u64,
+    },
+    /// It has another content than it should.
+    #[error("`{url}` has sha256 {found}, expected {expected}")]
+    Content {
+        /// The address.
+        url: String,
+        /// The digest it should have.
+        expected: Digest,
+        /// The digest it has.
+        found: Digest,
+    },
+    /// The disk failed.
+    #[error("could not write `{path}`: {source}")]
+    Disk {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What a file must be.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its digest.
+    pub sha256: Digest,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Http {
+    /// A client with the machine's certificates and the environment's proxies.
+    pub fn new() -> Self {
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::PlatformVerifier)
+            .build();
+        let config = ureq::Agent::config_builder()
+            .tls_config(tls)
+            .user_agent(concat!("keyway/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(STALL))
+            .timeout_connect(Some(STALL))
+            .timeout_recv_response(Some(STALL))
+            .timeout_per_read(Some(STALL))
+            .build();
+        Self {
+            agent: config.into(),
+        }
+    }
+
+    /// A document of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// If the server does not give it, or it is larger.
+    pub fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
+        let mut response = self.request(url, 0)?;
+        let mut bytes = Vec::new();
+        let read = response
+            .body_mut()
+            .as_reader()
+            .take(limit + 1)
+            .read_to_end(&mut bytes);
+        match read {
+            Ok(_) if bytes.len() as u64 > limit => Err(HttpError::TooLarge {
+                url: url.to_owned(),
+                limit,
+            }),
+            Ok(_) => Ok(bytes),
+            Err(source) => Err(HttpError::Broken {
+                url: url.to_owned(),
+                received: bytes.len() as u64,
+                source,
+            }),
+        }
+    }
+
+    /// Downloads a file to `part`, going on from what is there already; `progress` is told of the
+    /// bytes that arrive. The content is checked while it passes.
+    ///
+    /// # Errors
+    /// If the server does not give it whole, or it is not what is expected; of wrong content nothing
+    /// is kept.
+    pub fn download(
+        &self,
+        url: &str,
+        expected: Expected,
+        part: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), HttpError> {
+        let disk = |source| HttpError::Disk {
+            path: part.display().to_string(),
+            source,
+        };
+        let mut transfer = Transfer::open(part, expected).map_err(disk)?;
+        progress(transfer.received);
+        let mut resumptions = 0;
+        while transfer.received < expected.size {
+            let before = transfer.received;
+            let mut response = self.request(url, transfer.received)?;
+            if response.status() != StatusCode::PARTIAL_CONTENT {
+                transfer.restart().map_err(disk)?;
+            }
+            match transfer.copy(response.body_mut().as_reader(), progress) {
+                Ok(()) => {}
+                Err(Copy::Disk(source)) => return Err(disk(source)),
+                Err(Copy::Line(_)) if transfer.received > before && resumptions < RESUMPTIONS => {}
+                Err(Copy::Line(source)) => {
+                    let (url, received) = (url.to_owned(), transfer.received);
+                    return Err(HttpError::Broken {
+                        url,
+                        received,
+                        source,
+                    });
+                }
+                Err(Copy::TooMuch) => {
+                    transfer.restart().map_err(disk)?;
+                    let (url, limit) = (url.to_owned(), expected.size);
+                    return Err(HttpError::TooLarge { url, limit });
+                }
+            }
+            resumptions += 1;
+        }
+        let found = transfer.hasher.clone().finish();
+        if found != expected.sha256 {
+            transfer.restart().map_err(disk)?;
+            let (url, expected) = (url.to_owned(), expected.sha256);
+            return Err(HttpError::Content {
+                url,
+                expected,
+                found,
+            });
+        }
+        transfer.file.sync_all().map_err(disk)
+    }
+
+    fn request(&self, url: &str, from: u64) -> Result<ureq::http::Response<ureq::Body>, HttpError> {
+        let mut request = self.agent.get(url);
+        if from > 0 {
+            request = request.header("Range", format!("bytes={from}-"));
+        }
+        request.call().map_err(|error| match error {
+            ureq::Error::StatusCode(status) => HttpError::Status {
+                url: url.to_owned(),
+                status,
+            },
+            source => HttpError::Transport {
+                url: url.to_owned(),
+                source: Box::new(source),
+            },
+        })
+    }
+}
+
+/// A file that is being received.
+struct Transfer {
+    file: File,
+    expected: Expected,
+    received: u64,
+    hasher: Hasher,
+}
+
+/// Where a copy failed.
+enum Copy {
+    Line(io::Error),
+    Disk(io::Error),
+    TooMuch,
+}
+
+impl Transfer {
+    /// Takes up what `part` holds; more than the file can have is thrown away.
+    fn open(part: &Path, expected: Expected) -> io::Result<Self> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(part)?;
+        let mut transfer = Self {
+            file,
+            expected,
+            received: 0,
+            hasher: Hasher::new(),
+        };
+        if transfer.file.metadata()?.len() <= expected.size {
+            transfer.received = io::copy(&mut transfer.file, &mut transfer.hasher)?;
+        } else {
+            transfer.restart()?;
+        }
+        Ok(transfer)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        use std::io::Seek as _;
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.received = 0;
+        self.hasher = Hasher::new();
+        Ok(())
+    }
+
+    fn copy(&mut self, mut from: impl Read, progress: &mut dyn FnMut(u64)) -> Result<(), Copy> {
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let n = match from.read(&mut buffer) {
+                Ok(0) if self.received < self.expected.size => {
+                    return Err(Copy::Line(io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(0) => return Ok(()),
+                Ok(n) => n,
+                Err(error) => return Err(Copy::Line(error)),
+            };
+            if self.received + n as u64 > self.expected.size {
+                return Err(Copy::TooMuch);
+            }
+            self.file.write_all(&buffer[..n]).map_err(Copy::Disk)?;
+            self.hasher.update(&buffer[..n]);
+            self.received += n as u64;
+            progress(self.received);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The documents of an image, and the one archive that every engine can load.
+//!
+//! Canonical JSON, times clamped to the epoch, layers uncompressed: so a layer's digest is its diffID,
+//! and all digests follow from the lock. Docker 20.10 knows no OCI layout, hence `manifest.json`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+
+use keyway_manifest::{Digest, canonical};
+use serde_json::{Value, json};
+use tar::{Builder, EntryType, Header};
+
+use super::release::rfc3339;
+use crate::container::{Image, Layer};
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// What the documents of an image say beside its layers.
+#[derive(Debug, Clone)]
+pub struct Description {
+    /// The recipe's name.
+    pub name: String,
+    /// The architecture, as OCI and Debian alike spell `amd64`.
+    pub architecture: String,
+    /// Environment of commands.
+    pub env: BTreeMap<String, String>,
+    /// Every time in the image.
+    pub epoch: u64,
+}
+
+/// An image of `layers`, lowest first, each with what it holds.
+pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
+    let Description {
+        name,
+        architecture,
+        env,
+        epoch,
+    } = description;
+    let created = rfc3339(epoch);
+    let history: Vec<Value> = layers
+        .iter()
+        .map(|(content, _)| json!({ "created": created, "created_by": format!("keyway: {content}") }))
+        .collect();
+    let variables: Vec<String> = env
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let diff_ids: Vec<String> = layers
+        .iter()
+        .map(|(_, layer)| layer.diff_id.prefixed())
+        .collect();
+    let config_json = document(&json!({
+        "architecture": architecture,
+        "config": { "Env": variables },
+        "created": created,
+        "history": history,
+        "os": "linux",
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
+    }));
+    let config = Digest::of(&config_json);
+    let layers: Vec<Layer> = layers.into_iter().map(|(_, layer)| layer).collect();
+    let blobs: Vec<Value> = layers
+        .iter()
+        .map(|layer| descriptor(LAYER, layer.diff_id, layer.size))
+        .collect();
+    let manifest_json = document(&json!({
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(CONFIG, config, config_json.len() as u64),
+        "layers": blobs,
+    }));
+    let manifest = Digest::of(&manifest_json);
+    Image {
+        name,
+        config,
+        manifest,
+        config_json,
+        manifest_json,
+        layers,
+        env,
+        epoch,
+    }
+}
+
+/// The tag that an engine shows for an image; only for people, since it is found by digest.
+pub fn tag(image: &Image) -> String {
+    format!("keyway/{}:{}", image.name, image.config.short())
+}
+
+/// Writes an image as one tar that is an OCI layout and a Docker archive.
+///
+/// # Errors
+/// If a layer can't be read, or is not of its size, or `out` fails.
+pub fn write_archive(image: &Image, out: &mut dyn Write) -> io::Result<()> {
+    let manifest = descriptor(MANIFEST, image.manifest, image.manifest_json.len() as u64);
+    let mut named = manifest;
+    named["annotations"] = json!({ "org.opencontainers.image.ref.name": tag(image) });
+    let index = document(&json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [named],
+    }));
+    let layers: Vec<String> = image
+        .layers
+        .iter()
+        .map(|layer| blob(layer.diff_id))
+        .collect();
+    let docker = document(&json!([{
+        "Config": blob(image.config),
+        "RepoTags": [tag(image)],
+        "Layers": layers,
+    }]));
+    let mut archive = Builder::new(out);
+    let mut add =
+        |path: &str, bytes: &[u8]| archive.append(&header(path, bytes.len() as u64)?, bytes);
+    add(
+        "oci-layout",
+        &document(&json!({ "imageLayoutVersion": "1.0.0" })),
+    )?;
+    add("index.json", &index)?;
+    add("manifest.json", &docker)?;
+    add(&blob(image.manifest), &image.manifest_json)?;
+    add(&blob(image.config), &image.config_json)?;
+    for layer in &image.layers {
+        let file = File::open(&layer.file)?;
+        if file.metadata()?.len() != layer.size {
+            let path = layer.file.display();
+            return Err(io::Error::other(format!(
+                "layer `{path}` is not of its size any more"
+            )));
+        }
+        archive.append(&header(&blob(layer.diff_id), layer.size)?, file)?;
+    }
+    archive.finish()
+}
+
+fn blob(digest: Digest) -> String {
+    format!("blobs/sha256/{digest}")
+}
+
+fn descriptor(media_type: &str, digest: Digest, size: u64) -> Value {
+    json!({ "mediaType": media_type, "digest": digest.prefixed(), "size": size })
+}
+
+fn document(value: &Value) -> Vec<u8> {
+    canonical::compact(value)
+        .expect("no document holds a float")
+        .into_bytes()
+}
+
+fn header(path: &str, size: u64) -> io::Result<Header> {
+    let mut header = Header::new_ustar();
+    header.set_entry_type(EntryType::Regular);
+    header.set_path(path)?;
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header.set_cksum();
+    Ok(header)
+}

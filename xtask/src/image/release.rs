@@ -1,0 +1,329 @@
+//! A suite's `InRelease` file: who signed it, when, and which index files it vouches for.
+//!
+//! The one place where trust enters: everything else is named by a sha256 that this file, or a
+//! lock, carries. A signature that is missing or bad is an error, never a warning.
+
+use std::io::Cursor;
+
+use keyway_manifest::Digest;
+use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
+use pgp::types::KeyDetails as _;
+use thiserror::Error;
+
+use super::control::Paragraph;
+
+/// The keys that may sign a suite.
+#[derive(Debug)]
+pub struct Keyring {
+    keys: Vec<SignedPublicKey>,
+}
+
+/// A verified `InRelease` file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// Name of the suite's code, such as `trixie`.
+    pub codename: String,
+    /// When the suite last changed, in seconds since 1970.
+    pub epoch: u64,
+    /// Index files: path below the suite, size, digest.
+    files: Vec<(String, u64, Digest)>,
+}
+
+/// Why an `InRelease` file is not accepted.
+#[derive(Debug, Error)]
+pub enum ReleaseError {
+    /// A key file can't be read as one.
+    #[error("could not read the key file `{name}`")]
+    Key {
+        /// The file's name.
+        name: String,
+        /// What the parser says.
+        source: Box<pgp::errors::Error>,
+    },
+    /// The file carries no cleartext signature.
+    #[error("`{from}` carries no signature that can be read")]
+    Unsigned {
+        /// The file's address.
+        from: String,
+        /// What the parser says.
+        source: Box<pgp::errors::Error>,
+    },
+    /// No signature on it was made by a key of the keyring.
+    #[error("no valid signature on `{from}` by a key of the keyring; signed by {signers}")]
+    Untrusted {
+        /// The file's address.
+        from: String,
+        /// Fingerprints that the signatures name.
+        signers: String,
+    },
+    /// A field is missing or not of its form.
+    #[error("`{from}` has no usable field `{field}`")]
+    Field {
+        /// The file's address.
+        from: String,
+        /// The field's name.
+        field: &'static str,
+    },
+    /// It is of another suite than asked for.
+    #[error("`{from}` is of suite `{found}`, expected `{expected}`")]
+    OtherSuite {
+        /// The file's address.
+        from: String,
+        /// What was asked for.
+        expected: String,
+        /// What it says.
+        found: String,
+    },
+    /// It does not list an index that is needed.
+    #[error("`{from}` does not list `{index}`")]
+    NoIndex {
+        /// The file's address.
+        from: String,
+        /// The index.
+        index: String,
+    },
+}
+
+impl Keyring {
+    /// A keyring from files, each binary or armored.
+    ///
+    /// # Errors
+    /// If a file holds no public key, or a key whose own signatures do not hold.
+    pub fn parse(files: &[(String, Vec<u8>)]) -> Result<Self, ReleaseError> {
+        let mut keys = Vec::new();
+        for (name, bytes) in files {
+            let error = |source| ReleaseError::Key {
+                name: name.clone(),
+                source: Box::new(source),
+            };
+            let (read, _) =
+                SignedPublicKey::from_reader_many(Cursor::new(bytes.clone())).map_err(error)?;
+            for key in read {
+                let key = key.map_err(error)?;
+                // That a primary key lies in the keyring is what makes it trusted; who vouches for its
+                // owner's name does not matter. A subkey must be bound to it.
+                for subkey in &key.public_subkeys {
+                    subkey.verify_bindings(&key.primary_key).map_err(error)?;
+                }
+                keys.push(key);
+            }
+        }
+        Ok(Self { keys })
+    }
+
+    /// The text under a valid signature of one of the keys or their signing subkeys.
+    fn verify(&self, from: &str, bytes: &[u8]) -> Result<String, ReleaseError> {
+        let (message, _) =
+            CleartextSignedMessage::from_armor(Cursor::new(bytes)).map_err(|source| {
+                ReleaseError::Unsigned {
+                    from: from.to_owned(),
+                    source: Box::new(source),
+                }
+            })?;
+        let valid = self.keys.iter().any(|key| {
+            message.verify(key).is_ok()
+                || key
+                    .public_subkeys
+                    .iter()
+                    .any(|subkey| message.verify(subkey).is_ok())
+        });
+        if valid {
+            return Ok(message.signed_text());
+        }
+        let mut signers: Vec<String> = message
+            .signatures()
+            .iter()
+            .flat_map(|signature| signature.issuer_fingerprint())
+            .map(|fingerprint| format!("`{fingerprint}`"))
+            .collect();
+        signers.dedup();
+        if signers.is_empty() {
+            signers.push("nobody".into());
+        }
+        Err(ReleaseError::Untrusted {
+            from: from.to_owned(),
+            signers: signers.join(", "),
+        })
+    }
+
+    /// Fingerprints of the keys, for people.
+    pub fn fingerprints(&self) -> impl Iterator<Item = String> {
+        self.keys
+            .iter()
+            .map(|key| key.primary_key.fingerprint().to_string())
+    }
+}
+
+impl Release {
+    /// Verifies and reads the `InRelease` file of `suite` that came from the address `from`.
+    ///
+    /// # Errors
+    /// If no key of the keyring signed it, it is of another suite, or a field is missing.
+    pub fn verify(
+        keyring: &Keyring,
+        from: &str,
+        suite: &str,
+        bytes: &[u8],
+    ) -> Result<Self, ReleaseError> {
+        let text = keyring.verify(from, bytes)?.replace("\r\n", "\n");
+        let missing = |field| ReleaseError::Field {
+            from: from.to_owned(),
+            field,
+        };
+        let paragraph = Paragraph::all(&text)
+            .next()
+            .ok_or_else(|| missing("Codename"))?;
+        let field = |name| paragraph.field(name).ok_or_else(|| missing(name));
+        let codename = field("Codename")?;
+        if codename != suite {
+            return Err(ReleaseError::OtherSuite {
+                from: from.to_owned(),
+                expected: suite.to_owned(),
+                found: codename.to_owned(),
+            });
+        }
+        let epoch = parse_date(field("Date")?).ok_or_else(|| missing("Date"))?;
+        let files = field("SHA256")?
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .map(|line| parse_file(line).ok_or_else(|| missing("SHA256")))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            codename: codename.to_owned(),
+            epoch,
+            files,
+        })
+    }
+
+    /// Size and digest of an index, such as `main/binary-amd64/Packages.xz`.
+    ///
+    /// # Errors
+    /// If the file does not list it.
+    pub fn index(&self, from: &str, path: &str) -> Result<(u64, Digest), ReleaseError> {
+        let found = self.files.iter().find(|(listed, _, _)| listed == path);
+        found
+            .map(|(_, size, digest)| (*size, *digest))
+            .ok_or_else(|| ReleaseError::NoIndex {
+                from: from.to_owned(),
+                index: path.to_owned(),
+            })
+    }
+}
+
+/// Whether an `InRelease` file, trusted or not, says that it is Debian's own archive.
+pub fn claims_debian(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let says = |field: &str| text.lines().take(40).any(|line| line.trim_end() == field);
+    says("Origin: Debian") && says("Label: Debian")
+}
+
+fn parse_file(line: &str) -> Option<(String, u64, Digest)> {
+    let mut words = line.split_whitespace();
+    let digest = words.next()?.parse().ok()?;
+    let size = words.next()?.parse().ok()?;
+    let path = words.next()?.to_owned();
+    words.next().is_none().then_some((path, size, digest))
+}
+
+/// Seconds since 1970 of a date such as `Sat, 21 Nov 2026 09:15:44 UTC`.
+fn parse_date(text: &str) -> Option<u64> {
+    const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [_, day, month, year, time, "UTC" | "GMT" | "+0000"] = words[..] else {
+        return None;
+    };
+    let month = MONTHS
+        .as_bytes()
+        .chunks(3)
+        .position(|name| name == month.as_bytes())? as u64
+        + 1;
+    let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
+    let clock = time
+        .split(':')
+        .map(|part| part.parse().ok())
+        .collect::<Option<Vec<u64>>>()?;
+    let [hour, minute, second] = clock[..] else {
+        return None;
+    };
+    let valid = (1..=31).contains(&day)
+        && (1970..=9999).contains(&year)
+        && hour < 24
+        && minute < 60
+        && second < 61;
+    valid.then(|| days_since_1970(year, month, day) * 86400 + hour * 3600 + minute * 60 + second)
+}
+
+/// Days of the proleptic Gregorian calendar, counted in years that begin with March.
+fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719_468
+}
+
+/// The form of a time that the snapshot archive and the lock use: `20261121T091544Z`.
+pub fn timestamp(epoch: u64) -> String {
+    let (days, seconds) = (epoch / 86400 + 719_468, epoch % 86400);
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!(
+        "{year:04}{month:02}{day:02}T{:02}{:02}{:02}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// The form of a time that OCI documents use: `2026-11-21T09:15:44Z`.
+pub fn rfc3339(epoch: u64) -> String {
+    let t = timestamp(epoch);
+    format!(
+        "{}-{}-{}T{}:{}:{}Z",
+        &t[..4],
+        &t[4..6],
+        &t[6..8],
+        &t[9..11],
+        &t[11..13],
+        &t[13..15]
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_dates() {
+        assert_eq!(
+            parse_date("Sat, 21 Nov 2026 09:15:44 UTC"),
+            Some(1_795_252_544)
+        );
+        assert_eq!(parse_date("Thu, 01 Jan 1970 00:00:00 UTC"), Some(0));
+        assert_eq!(
+            parse_date("Thu, 29 Feb 2024 23:59:59 +0000"),
+            Some(1_709_251_199)
+        );
+        for bad in [
+            "",
+            "Sat, 21 Nov 2026 09:15:44 CET",
+            "Sat, 21 Foo 2026 09:15:44 UTC",
+            "Sat, 99 Nov 2026 09:15:44 UTC",
+        ] {
+            assert_eq!(parse_date(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn writes_times() {
+        assert_eq!(timestamp(1_795_252_544), "20261121T091544Z");
+        assert_eq!(timestamp(0), "19700101T000000Z");
+        assert_eq!(timestamp(1_709_251_199), "20240229T235959Z");
+        assert_eq!(rfc3339(1_795_252_544), "2026-11-21T09:15:44Z");
+    }
+}

@@ -1,0 +1,239 @@
+//! Engines as their callers see them: what a command finds inside, what comes out, how it ends.
+//! Every test runs on each engine that works here; one that does not is named on stderr.
+#![cfg(target_os = "linux")]
+
+mod fixture;
+mod interrupts;
+mod invocations;
+mod layers;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use keyway_xtask::container::Access;
+use keyway_xtask::engine::{EngineError, Status};
+use keyway_xtask::failure::{Diagnose, Exit, Failure};
+
+use fixture::{Fixture, mount, probe, run};
+
+/// Bash, cargo and tests leave all kinds of variables; none may get in.
+#[test]
+fn a_command_sees_the_same_in_every_engine() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    let (work, target) = (
+        fixture.path().join("my, \"work\" 'dir'"),
+        fixture.path().join("target"),
+    );
+    fs::create_dir(&work).unwrap();
+    fs::create_dir(&target).unwrap();
+    for engine in fixture.engines() {
+        let mut command = probe(&[
+            "look",
+            "/",
+            "/work",
+            "/target",
+            "/usr/deep/file's",
+            "/tmp",
+            "/etc",
+        ]);
+        command.workdir = "/work".into();
+        command
+            .env
+            .insert("TEXT".into(), "a b = \"c\", 'd' ü".into());
+        command.mounts = vec![
+            mount(&target, "/usr/deep/file's", Access::ReadWrite),
+            mount(&work, "/work", Access::ReadOnly),
+            mount(&target, "/target", Access::ReadWrite),
+        ];
+        let (stdout, stderr, result) = run(&*engine, &image, &command);
+        result.unwrap();
+        let seen = stdout
+            .replace(
+                &format!("Uid {}", rustix::process::geteuid().as_raw()),
+                "Uid [CALLER]",
+            )
+            .replace(
+                &format!("Gid {}", rustix::process::getegid().as_raw()),
+                "Gid [CALLER]",
+            );
+        let capabilities = if rustix::process::geteuid().is_root() {
+            "2"
+        } else {
+            "0"
+        };
+        let seen = seen
+            .replace(&format!("Prm 000000000000000{capabilities}"), "Prm [KEPT]")
+            .replace(&format!("Eff 000000000000000{capabilities}"), "Eff [KEPT]")
+            .replace(&format!("Bnd 000000000000000{capabilities}"), "Bnd [KEPT]");
+        snapbox::assert_data_eq!(
+            seen,
+            snapbox::str![[r#"
+cwd /work
+host keyway
+env HOME=/tmp
+env HOSTNAME=keyway
+env LC_ALL=C.UTF-8
+env PATH=/bin
+env TEXT=a b = "c", 'd' ü
+env TZ=UTC
+Umask 0022
+Uid [CALLER]
+Gid [CALLER]
+CapInh 0000000000000000
+CapPrm [KEPT]
+CapEff [KEPT]
+CapBnd [KEPT]
+CapAmb 0000000000000000
+NoNewPrivs 1
+write /: ReadOnlyFilesystem
+write /work: ReadOnlyFilesystem
+write /target: done
+write /usr/deep/file's: done
+write /tmp: done
+write /etc: ReadOnlyFilesystem
+kernel settings: ReadOnlyFilesystem
+loopback: done
+network: NetworkUnreachable
+stdin Ok(0)
+devices 9
+
+"#]]
+        );
+        assert_eq!(stderr, "", "{}", engine.name());
+    }
+}
+
+#[test]
+fn files_belong_to_the_caller() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for engine in fixture.engines() {
+        let out = fixture.path().join(engine.name());
+        fs::create_dir(&out).unwrap();
+        let mut command = probe(&["write", "/out/file"]);
+        command.mounts = vec![mount(&out, "/out", Access::ReadWrite)];
+        run(&*engine, &image, &command).2.unwrap();
+        let meta = fs::metadata(out.join("file")).unwrap();
+        assert_eq!(
+            meta.uid(),
+            rustix::process::geteuid().as_raw(),
+            "{}",
+            engine.name()
+        );
+        assert_eq!(meta.gid(), rustix::process::getegid().as_raw());
+        assert_eq!(meta.permissions().mode() & 0o777, 0o644);
+        assert_eq!(
+            fs::read_to_string(out.join("file")).unwrap(),
+            "written inside"
+        );
+    }
+}
+
+#[test]
+fn a_single_file_can_be_mounted() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    let file = fixture.path().join("one");
+    fs::write(&file, "one file").unwrap();
+    for engine in fixture.engines() {
+        for guest in ["/etc/motd", "/etc/new/name"] {
+            let mut command = probe(&["read", guest]);
+            command.mounts = vec![mount(&file, guest, Access::ReadOnly)];
+            let (stdout, _, result) = run(&*engine, &image, &command);
+            result.unwrap();
+            assert_eq!(stdout, "one file\n", "{} {guest}", engine.name());
+        }
+    }
+}
+
+#[test]
+fn upper_layers_cover_lower_ones() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for engine in fixture.engines() {
+        let (stdout, _, _) = run(&*engine, &image, &probe(&["read", "/etc/motd"]));
+        assert_eq!(stdout, "from the upper layer\n", "{}", engine.name());
+    }
+}
+
+#[test]
+fn no_line_is_lost_or_cut() {
+    const N: usize = 100_000;
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for engine in fixture.engines() {
+        let (stdout, stderr, result) = run(&*engine, &image, &probe(&["lines", &N.to_string()]));
+        result.unwrap();
+        let all = |name: &str| (0..N).map(|i| format!("{name} {i}\n")).collect::<String>();
+        assert!(
+            stdout == all("stdout") && stderr == all("stderr"),
+            "{}",
+            engine.name()
+        );
+
+        let n = 5 << 20;
+        let (stdout, _, _) = run(&*engine, &image, &probe(&["long-line", &n.to_string()]));
+        assert_eq!(stdout.len(), n + 1, "{}", engine.name());
+    }
+}
+
+#[test]
+fn output_that_is_no_text_is_replaced() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for engine in fixture.engines() {
+        let (stdout, _, result) = run(&*engine, &image, &probe(&["bytes"]));
+        result.unwrap();
+        assert_eq!(
+            stdout,
+            "a\u{fffd}b\r\nno newline at the end\n",
+            "{}",
+            engine.name()
+        );
+    }
+}
+
+#[test]
+fn a_failed_command_keeps_status_and_output() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for engine in fixture.engines() {
+        // 125 to 127 are how engines report their own failures.
+        for status in [1, 101, 125, 126, 127] {
+            let command = probe(&["status", &status.to_string()]);
+            let error = run(&*engine, &image, &command).2.unwrap_err();
+            assert_eq!(error.exit(), Exit::Failed);
+            let text =
+                format!("`probe status {status}` failed with status {status}\n  | to stderr");
+            assert_eq!(error.to_string(), text, "{}", engine.name());
+        }
+        let error = run(&*engine, &image, &probe(&["abort"])).2.unwrap_err();
+        let EngineError::CommandFailed { status, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(*status, Status::Signal(6), "{}", engine.name());
+    }
+}
+
+#[test]
+fn a_command_that_can_not_start_is_told_from_one_that_failed() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for engine in fixture.engines() {
+        let mut no_program = probe(&[]);
+        no_program.argv = vec!["no-such-program".into()];
+        let mut no_execute = probe(&[]);
+        no_execute.argv = vec!["/etc/motd".into()];
+        let mut no_host_path = probe(&["look"]);
+        no_host_path.mounts = vec![mount(&fixture.path().join("gone"), "/x", Access::ReadOnly)];
+        for command in [no_program, no_execute, no_host_path] {
+            let error = run(&*engine, &image, &command).2.unwrap_err();
+            assert!(matches!(error, EngineError::NotStarted { .. }), "{error:?}");
+            assert_eq!(error.exit(), Exit::Environment);
+            let text = Failure::from(error).to_string();
+            let start = format!("{}: could not start `", engine.name());
+            assert!(text.starts_with(&start) && !text.contains('\n'), "{text}");
+        }
+    }
+}
