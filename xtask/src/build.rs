@@ -140,8 +140,8 @@ impl Build<'_> {
             let sources = source.tree;
             let manifest = describe::manifest(step, wanted, &artifact, source)?;
             let path = delivery.place(&artifact.bytes, &manifest)?;
-            if let Err(refusals) = verdict::of_build(step, wanted, &path) {
-                verdict::print(&path, &refusals, self.shell);
+            if let Err(rejection) = verdict::of_build(step, wanted, &path) {
+                self.shell.warn(&rejection);
                 delivery.withdraw(&step.target.triple, name);
                 outcomes.push((wanted.clone(), Outcome::Refused));
                 continue;
