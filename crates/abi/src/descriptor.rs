@@ -16,6 +16,8 @@
 //! goes on with the interface's own types. The SHA-256 of a plugin's text is its ABI hash; this
 //! crate never computes it, since hashing in a `const` runs into the compiler's limit on
 //! long-running evaluation, and since only the text can say what differs: see [`differences`].
+//!
+//! Over 500 lines, since the text's writer and its reader change together.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
