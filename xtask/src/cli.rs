@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build_plugins, doctor, explain, gate, images, run_plugin, targets, test_plugins,
+    build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
 };
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
@@ -61,6 +61,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Explain a refusal code
     Explain(explain::Args),
+    /// Run every check that a change has to pass
+    Ci(ci::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -84,7 +86,9 @@ pub fn main() -> ExitCode {
     match run(&cli, &shell) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            shell.failure(&failure);
+            if !failure.is_reported() {
+                shell.failure(&failure);
+            }
             ExitCode::from(failure.exit as u8)
         }
     }
@@ -101,6 +105,7 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
         Command::Doctor(args) => doctor::run(args, shell),
         Command::Explain(args) => explain::run(args, shell),
+        Command::Ci(args) => ci::run(args, &workspace()?, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }

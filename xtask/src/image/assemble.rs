@@ -1,4 +1,6 @@
 //! Layers made of what a lock names, and the lock made of what came out.
+//!
+//! Over 500 lines, since a lock is made by the very steps that fulfil it later.
 
 use std::io::Write as _;
 use std::path::PathBuf;
