@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::images;
+use crate::commands::{build_plugins, explain, gate, images, targets};
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
 use crate::workspace::Workspace;
@@ -43,8 +43,16 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Build every plugin for every target, inside pinned images, into `dist/`
+    BuildPlugins(build_plugins::Args),
+    /// Look at libraries and say whether a host would load them
+    Gate(gate::Args),
     /// Lock, assemble and look at the images that plugins are built in
     Images(images::Args),
+    /// List the targets that plugins can be built for
+    Targets(targets::Args),
+    /// Explain a refusal code
+    Explain(explain::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -77,7 +85,11 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
     let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
     match &cli.command {
+        Command::BuildPlugins(args) => build_plugins::run(args, &workspace()?, shell),
+        Command::Gate(args) => gate::run(args, shell),
         Command::Images(args) => images::run(args, &workspace()?, shell),
+        Command::Targets(args) => targets::run(args, &workspace()?, shell),
+        Command::Explain(args) => explain::run(args, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }

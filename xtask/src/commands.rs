@@ -1,3 +1,7 @@
 //! One file a command; each has an `Args` for clap and a `run`.
 
+pub(crate) mod build_plugins;
+pub(crate) mod explain;
+pub(crate) mod gate;
 pub(crate) mod images;
+pub(crate) mod targets;

@@ -119,9 +119,9 @@ pub trait Engine: Send + Sync {
     }
 }
 
-impl Runner for dyn Engine + '_ {
+impl Runner for &dyn Engine {
     fn run(&self, image: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(Engine::run(self, image, command, &mut |_, _| {})?)
+        Ok(Engine::run(*self, image, command, &mut |_, _| {})?)
     }
 }
 

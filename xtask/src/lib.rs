@@ -4,6 +4,7 @@
 //! gate → `dist/`. A stage never imports a later one.
 
 pub mod artifact;
+pub mod build;
 pub mod cache;
 mod cli;
 mod commands;
@@ -16,11 +17,14 @@ pub mod image;
 pub mod inputs;
 pub mod interrupt;
 pub mod plan;
+pub mod records;
 pub mod run;
 pub mod shell;
 pub mod source;
+pub mod survey;
 pub mod targets;
 pub mod vendor;
+pub mod verdict;
 pub mod workspace;
 
 pub use cli::main;

@@ -1,0 +1,370 @@
+//! Refusal codes: every reason for which the gate turns a plugin away, with its explanation.
+//!
+//! A code never changes its meaning and is never used again for another one, since scripts and
+//! people's notes refer to it. The hundreds group them by what is looked at: 1 the file, 2 the
+//! manifest, 3 the object, 4 stamp and ABI, 5 the toolchain, 6 what the library needs and does to
+//! the process.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
+use thiserror::Error;
+
+/// The stage of the gate that a refusal comes from, in the gate's order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    /// What kind of file it is, and whether it can be read.
+    File,
+    /// Who can change it.
+    Permissions,
+    /// The manifest beside it.
+    Manifest,
+    /// Whether the bytes are those that the manifest describes.
+    Content,
+    /// The first bytes: format, processor, kind.
+    Header,
+    /// Whether the object is whole and well-formed.
+    Structure,
+    /// Whether it was built for this host.
+    Target,
+    /// The stamp in the library.
+    Stamp,
+    /// The layout of everything that crosses the boundary.
+    Abi,
+    /// What built it.
+    Toolchain,
+    /// The C library that it needs.
+    Libc,
+    /// Other libraries that it needs, and what it does to the process.
+    Imports,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::File => "file",
+            Self::Permissions => "permissions",
+            Self::Manifest => "manifest",
+            Self::Content => "content",
+            Self::Header => "header",
+            Self::Structure => "structure",
+            Self::Target => "target",
+            Self::Stamp => "stamp",
+            Self::Abi => "abi",
+            Self::Toolchain => "toolchain",
+            Self::Libc => "libc",
+            Self::Imports => "imports",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($(
+        $number:literal $name:ident $check:ident: $title:literal
+        meaning: $meaning:literal
+        cause: $cause:literal
+        remedy: $remedy:literal
+    )*) => {
+        /// A reason to refuse a plugin, displayed as `KW` and its number.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = $title] $name = $number,)*
+        }
+
+        impl Code {
+            /// Every code, in order.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The check that gives it.
+            pub const fn check(self) -> Check {
+                match self { $(Self::$name => Check::$check,)* }
+            }
+
+            /// What happened, in a few words.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+
+            /// What it means and why the gate cares.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
+
+            /// How it usually comes about.
+            pub const fn cause(self) -> &'static str {
+                match self { $(Self::$name => $cause,)* }
+            }
+
+            /// What to do.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    101 NotFound File: "there is no such file"
+    meaning: "Nothing lies at the path that was given."
+    cause: "A typing error, a plugin that was not built for this target, or a folder that was moved."
+    remedy: "check the path; `cargo xtask build-plugins` writes to `dist/`"
+
+    102 Symlink File: "the path is a symbolic link"
+    meaning: "A link can be turned elsewhere between two looks at it, so the last part of a plugin's path must be the file itself. Links among its parent folders are followed."
+    cause: "A deployment that switches versions by turning a link."
+    remedy: "name the file that the link points to, or link its folder instead"
+
+    103 NotRegular File: "it is not a regular file"
+    meaning: "A folder, pipe, socket or device can't be checked and then loaded: its content is not fixed, and reading it may never end."
+    cause: "The path of a folder was given, or somebody put a pipe where a plugin should be."
+    remedy: "give the path of the library itself"
+
+    104 TooLarge File: "the file is larger than the gate reads"
+    meaning: "The gate reads the whole file into memory, so its size is limited before anything is read."
+    cause: "Debug information that was not stripped, or a wrong file."
+    remedy: "strip the library, or check that it is the right file"
+
+    105 Unreadable File: "the file can't be read"
+    meaning: "The operating system refused to open or read the file."
+    cause: "It belongs to another user, or the disk fails."
+    remedy: "make it readable for the user that the host runs as"
+
+    106 Changed File: "the file changed while it was read"
+    meaning: "It had another size at the end than at the beginning, so what was read is neither the old file nor the new one."
+    cause: "It is being copied over, or rebuilt in place."
+    remedy: "write to another name, then rename; load it again when that is done"
+
+    111 Owner Permissions: "it belongs to somebody else"
+    meaning: "Whoever owns a file can change it at any time. Code is loaded only from files of the user that the host runs as, or of root."
+    cause: "The plugin was unpacked or built by another user."
+    remedy: "change its owner with `chown`, or copy it as the host's user"
+
+    112 Writable Permissions: "others can write to it"
+    meaning: "The group or everybody may change the file, so it is nobody's word."
+    cause: "A umask of 000 or 002, an archive with loose modes, a shared folder."
+    remedy: "`chmod go-w` the file"
+
+    113 FolderOwner Permissions: "a folder above it belongs to somebody else"
+    meaning: "Whoever owns a folder can put another file under the same name."
+    cause: "The plugin lies in another user's home or a service's folder."
+    remedy: "move the plugin to a folder of the host's user or of root"
+
+    114 FolderWritable Permissions: "others can write to a folder above it"
+    meaning: "The group or everybody may put another file under the same name. Folders with the sticky bit, such as `/tmp`, are accepted: there only the owner of a file can replace it."
+    cause: "A shared folder, or a umask of 002."
+    remedy: "`chmod go-w` the folder"
+
+    201 NoManifest Manifest: "there is no manifest beside it"
+    meaning: "Without its manifest nothing says what the library should be. For `libname.so` or `name.dll` it is `name.manifest.json` in the same folder, where `-` and `_` are the same."
+    cause: "Only the library was copied, or it was renamed, or it was built by cargo alone."
+    remedy: "copy the whole folder from `dist/`, or build with `cargo xtask build-plugins`"
+
+    202 NotJson Manifest: "the manifest is not JSON"
+    meaning: "The text can't be read at all."
+    cause: "It was cut, or edited by hand, or is another file."
+    remedy: "restore it from `dist/`, or build again"
+
+    203 UnknownFormat Manifest: "the manifest has an unknown format version"
+    meaning: "Its first field to be read, `format`, names a schema that this host doesn't know; nothing else in it was read."
+    cause: "The plugin was built by a newer Keyway than the host."
+    remedy: "build the plugin with the host's Keyway, or update the host"
+
+    204 BadField Manifest: "the manifest does not follow its schema"
+    meaning: "A field is missing, unknown, twice there, of the wrong type, or not written as Keyway writes it. Unknown fields are refused too, since a host can't tell what it would ignore."
+    cause: "It was edited by hand, or written by another tool."
+    remedy: "restore it from `dist/`, or build again"
+
+    205 Contradiction Manifest: "the manifest contradicts itself"
+    meaning: "Two of its fields can't both be true, for example a toolchain record and its hash."
+    cause: "It was put together from two manifests, or edited by hand."
+    remedy: "restore it from `dist/`, or build again"
+
+    206 OtherLibrary Manifest: "the manifest describes another file"
+    meaning: "`artifact.file` is the name of another library than this one."
+    cause: "The library or the manifest was renamed or mixed up with another plugin's."
+    remedy: "keep the names that the build gave, and copy a plugin's folder as a whole"
+
+    211 SizeDiffers Content: "it does not have the size that its manifest names"
+    meaning: "These are not the bytes that were built."
+    cause: "The file was cut in transfer, stripped afterwards, or belongs to another build."
+    remedy: "copy library and manifest again, together"
+
+    212 HashDiffers Content: "it does not have the SHA-256 that its manifest names"
+    meaning: "These are not the bytes that were built; one flipped bit is enough."
+    cause: "A damaged or changed file, or library and manifest of two builds."
+    remedy: "copy library and manifest again, together"
+
+    301 NotAnObject Header: "it is no native library"
+    meaning: "It begins like nothing that an operating system loads."
+    cause: "A script, an archive, WebAssembly, a universal Mach-O binary, or an error page that was saved as a library."
+    remedy: "check the path and how the file came here"
+
+    302 BadHeader Header: "its header is damaged"
+    meaning: "The first bytes name a format, but what follows does not keep to it."
+    cause: "The file was cut or damaged."
+    remedy: "copy library and manifest again, together"
+
+    303 WrongFormat Header: "it has another system's object format"
+    meaning: "ELF is for Linux and most others, PE for Windows, Mach-O for macOS."
+    cause: "The library of another target was copied."
+    remedy: "take the library from this host's folder under `dist/`"
+
+    304 WrongMachine Header: "it is for another processor"
+    meaning: "Its code can't run here: another processor family, word size or byte order."
+    cause: "The library of another target was copied."
+    remedy: "take the library from this host's folder under `dist/`"
+
+    305 NotALibrary Header: "it is no library"
+    meaning: "It is a program, an object file or something else that can't be loaded into a process."
+    cause: "A wrong path, or a crate whose type is not `cdylib`."
+    remedy: "set `crate-type = [\"cdylib\"]` and name the library"
+
+    306 WrongSystem Header: "it is for another operating system"
+    meaning: "Format and processor fit, but its header names another system."
+    cause: "The library of another target was copied."
+    remedy: "take the library from this host's folder under `dist/`"
+
+    311 Malformed Structure: "the object is cut or malformed"
+    meaning: "Some part of it ends past the end of the file, overlaps another or can't be read. Loading such a file can kill the process."
+    cause: "The file was cut in transfer, or made by hand to attack a loader."
+    remedy: "copy library and manifest again, together"
+
+    312 FactsDiffer Structure: "it is not what its manifest says"
+    meaning: "Format, imports, exports or C library, read from the bytes, differ from the manifest."
+    cause: "The manifest was edited, or belongs to another build."
+    remedy: "copy library and manifest again, together"
+
+    321 WrongTarget Target: "it was built for another target"
+    meaning: "The manifest names another target triple than the host's. Triples that differ only in the environment, such as `gnu` and `musl`, don't fit each other either."
+    cause: "The plugin of another target was copied."
+    remedy: "take the plugin from this host's folder under `dist/`, or build with `--target`"
+
+    401 NoStamp Stamp: "the library has no stamp"
+    meaning: "Without a stamp nothing in the library says what it is: not its ABI, not its toolchain."
+    cause: "A cdylib that does not use `keyway-sdk`, or whose sections were stripped by a tool."
+    remedy: "export the plugin with `keyway_sdk::export_plugin!`"
+
+    402 BadStamp Stamp: "the stamp can't be read"
+    meaning: "The stamp's section is there, but what it holds is no stamp of a known format."
+    cause: "The plugin was built by another version of Keyway, or the file is damaged."
+    remedy: "build the plugin with the host's Keyway"
+
+    403 StampDiffers Stamp: "stamp and manifest differ"
+    meaning: "The stamp was linked into the library, the manifest lies beside it; both were written by one build and must agree."
+    cause: "The manifest was edited or belongs to another build."
+    remedy: "copy library and manifest again, together"
+
+    411 AbiDiffers Abi: "it was built against another contract"
+    meaning: "A type of the contract between hosts and plugins has another layout on the other side. Calling across would corrupt memory."
+    cause: "Plugin and host were built with different versions of Keyway."
+    remedy: "build plugin and host with the same version of Keyway"
+
+    412 InterfaceDiffers Abi: "it was built against another version of its interface"
+    meaning: "The plugin's typed interface has the name of one that the host knows, but another layout or other functions."
+    cause: "The interface's crate changed and only one side was built again."
+    remedy: "build plugin and host with the same version of the interface's crate"
+
+    413 UnknownInterface Abi: "the host does not know its interface"
+    meaning: "The host takes only plugins of interfaces that it lists. Other hosts may still call such a plugin by method names."
+    cause: "The plugin is for another host."
+    remedy: "use it with the host that it was made for"
+
+    501 Untrusted Toolchain: "its toolchain is not trusted"
+    meaning: "The hash of the toolchain that built it is not among those that the host trusts: compiler, standard library, linker and C runtime, by content."
+    cause: "It was built in another image, or the images were updated and the host was not."
+    remedy: "build it in the host's images, or update the host's list of toolchains"
+
+    502 Unpinned Toolchain: "it was built outside of any image"
+    meaning: "Its stamp names no toolchain, so nothing says what built it."
+    cause: "It was built by cargo alone."
+    remedy: "build it with `cargo xtask build-plugins`"
+
+    503 OtherToolchain Toolchain: "it was not built by the host's toolchain"
+    meaning: "The host's policy asks for the very toolchain that built the host."
+    cause: "Host and plugin were built in different images."
+    remedy: "build both in the same image"
+
+    601 LibcFamily Libc: "it needs another C library"
+    meaning: "Two C libraries in one process don't work: each has its own heap and threads."
+    cause: "A `gnu` plugin on a musl host, or the other way round."
+    remedy: "build it for the host's target"
+
+    602 LibcTooOld Libc: "it needs a newer C library"
+    meaning: "It uses symbols that came with a later version than this machine has, so it could not be loaded."
+    cause: "It was linked against the C library of a newer system instead of the target's floor."
+    remedy: "build it with `cargo xtask build-plugins`, whose targets have a low floor"
+
+    611 ForbiddenImport Imports: "it needs a library that is not allowed"
+    meaning: "A plugin may need only libraries that every machine of its target has. Others are missing on some machine, or bring code that was never checked."
+    cause: "A C dependency that was linked dynamically, or libgcc_s from a build by cargo alone."
+    remedy: "link the dependency statically, or allow the library in the host's policy"
+
+    612 RunPath Imports: "it brings its own library search path"
+    meaning: "RPATH, RUNPATH or `LC_RPATH` make the loader look for libraries in folders that the plugin chose."
+    cause: "A linker flag such as `-Wl,-rpath`, or a build script that passes one."
+    remedy: "remove the flag and link statically"
+
+    613 ExecutableStack Imports: "it makes the stack executable"
+    meaning: "Loading it would make the stack of the whole process executable."
+    cause: "Assembly without a `.note.GNU-stack` section, or nested C functions."
+    remedy: "add `.section .note.GNU-stack,\"\",@progbits` to the assembly"
+
+    614 TextRelocations Imports: "it changes its own code while loading"
+    meaning: "Relocations in its code make the loader map code writable."
+    cause: "C or assembly that was not compiled as position-independent."
+    remedy: "compile with `-fPIC`"
+
+    615 WritableCode Imports: "some of its code can be written"
+    meaning: "A part of it is mapped both writable and executable, which turns any overrun into code."
+    cause: "A linker script, `-Wl,-N`, or a packer."
+    remedy: "remove the flag or the packer"
+
+    616 Unprotected Imports: "it switches off protections of the process"
+    meaning: "The library can be loaded at one address only, or asks for executable data (no DYNAMIC_BASE, no NX_COMPAT)."
+    cause: "Linker flags such as `--disable-dynamicbase`, or a very old linker."
+    remedy: "link with `-Wl,--dynamicbase,--nxcompat`"
+}
+
+impl Code {
+    /// The number behind `KW`.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KW{}", self.number())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Why a string is no refusal code.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no refusal code `{found}`; they go from `KW101` to `KW616`")]
+pub struct ParseCodeError {
+    /// The string, cut at 80 characters.
+    pub found: String,
+}
+
+impl FromStr for Code {
+    type Err = ParseCodeError;
+
+    /// Accepts `KW212`, in any case, and `212`.
+    fn from_str(text: &str) -> Result<Self, ParseCodeError> {
+        let number = match text.get(..2) {
+            Some(letters) if letters.eq_ignore_ascii_case("kw") => &text[2..],
+            _ => text,
+        };
+        let code = Self::ALL.iter().find(|code| code.number().to_string() == number);
+        code.copied().ok_or_else(|| ParseCodeError { found: text.chars().take(80).collect() })
+    }
+}

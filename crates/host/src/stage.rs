@@ -1,0 +1,141 @@
+//! Where checked bytes become a file that the system's loader can open.
+//!
+//! A loader knows libraries by their path: two files of one name, one after the other, are the same
+//! library to it. So every load gets a name of its own, in a folder that only this user can enter
+//! and that no one else knows. On Unix the file goes as soon as it is loaded; on Windows a loaded
+//! file can't be deleted, so it goes when its library has been unloaded.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use keyway_manifest::FileName;
+use tempfile::TempDir;
+use thiserror::Error;
+
+/// What the names of stage folders begin with.
+const PREFIX: &str = "keyway-stage-";
+
+/// The file that a living process keeps open in its folder, so that others leave it alone.
+const LOCK: &str = "lock";
+
+/// Why bytes could not be staged.
+#[derive(Debug, Error)]
+pub enum StageError {
+    /// The folder was not made.
+    #[error("no private folder for plugins could be made in `{path}`")]
+    Folder {
+        /// The folder for temporary files.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file was not written.
+    #[error("the checked bytes could not be written to `{path}`")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A private folder for libraries that are being loaded.
+#[derive(Debug, Clone)]
+pub(crate) struct Stage(Arc<Folder>);
+
+#[derive(Debug)]
+struct Folder {
+    /// Closed before the folder is deleted: fields are dropped in order.
+    _lock: File,
+    folder: TempDir,
+    count: AtomicU64,
+}
+
+/// A file in the stage; deleted when dropped, if it was not before.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    path: PathBuf,
+    /// Keeps the folder until its last file has gone.
+    _stage: Stage,
+}
+
+impl Stage {
+    /// A new folder in `parent`, which must allow to map code (no `noexec`).
+    pub(crate) fn new(parent: &Path) -> Result<Self, StageError> {
+        sweep(parent);
+        let error = |source| StageError::Folder { path: parent.to_owned(), source };
+        // Mode 0700 on Unix; on Windows the user's own folder for temporary files is private.
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(error)?;
+        let lock = create_locked(&folder.path().join(LOCK)).map_err(error)?;
+        Ok(Self(Arc::new(Folder { _lock: lock, folder, count: AtomicU64::new(0) })))
+    }
+
+    /// Writes `bytes` to a new file whose name begins with that of this load and ends with `name`.
+    pub(crate) fn write(&self, name: &FileName, bytes: &[u8]) -> Result<Staged, StageError> {
+        let number = self.0.count.fetch_add(1, Ordering::Relaxed);
+        let path = self.0.folder.path().join(format!("{number}-{name}"));
+        let error = |source| StageError::Write { path: path.clone(), source };
+        // Made first, so that a half-written file goes too.
+        let staged = Staged { path: path.clone(), _stage: self.clone() };
+        let mut file = create(&path).map_err(error)?;
+        file.write_all(bytes).map_err(error)?;
+        Ok(staged)
+    }
+}
+
+impl Staged {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What can't be deleted now goes with the folder, or when the next process sweeps.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(unix)]
+fn create(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    OpenOptions::new().write(true).create_new(true).mode(0o500).open(path)
+}
+
+#[cfg(windows)]
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// The lock holds as long as the process lives, however it ends.
+fn create_locked(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.try_lock().map_err(|error| match error {
+        std::fs::TryLockError::Error(error) => error,
+        std::fs::TryLockError::WouldBlock => io::ErrorKind::WouldBlock.into(),
+    })?;
+    Ok(file)
+}
+
+/// Deletes the folders of processes that ended without doing so. A folder without a lock file is
+/// being made just now, or is somebody else's; both are left alone.
+fn sweep(parent: &Path) {
+    let entries = parent.read_dir().into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
+            && entry.file_type().is_ok_and(|kind| kind.is_dir())
+    });
+    for folder in folders {
+        let lock = OpenOptions::new().write(true).open(folder.path().join(LOCK));
+        let Ok(lock) = lock else { continue };
+        if lock.try_lock().is_ok() {
+            drop(lock);
+            // Fails for a folder of another user, and that is well.
+            let _ = std::fs::remove_dir_all(folder.path());
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Carries a plan out: images, cargo runs, manifests, the gate, the delivery.
+//!
+//! Each step is delivered as soon as it is done, so what a killed run had finished is kept. A plugin
+//! that does not compile does not hold the others back.
+
+use std::fs;
+use std::path::PathBuf;
+
+use keyway_manifest::{Digest, Manifest};
+
+use crate::artifact::Artifact;
+use crate::cache::{Cache, CacheError};
+use crate::container::Runner;
+use crate::describe;
+use crate::dist::{Delivery, Entry};
+use crate::engine::{Engine, EngineError, Status};
+use crate::failure::Failure;
+use crate::image::Images;
+use crate::plan::{Plan, Record, Step, Wanted};
+use crate::run::{self, Built, Folders, Follower};
+use crate::shell::Shell;
+use crate::survey::Survey;
+use crate::vendor::{self, Vendored};
+use crate::verdict;
+use crate::workspace::{Dependencies, Workspace};
+
+/// What a build works with.
+pub struct Build<'a> {
+    /// The workspace.
+    pub workspace: &'a Workspace,
+    /// The cache.
+    pub cache: &'a Cache,
+    /// The images of the workspace.
+    pub images: &'a Images,
+    /// What runs them.
+    pub engine: &'a dyn Engine,
+    /// How many compilations run at once.
+    pub n_jobs: usize,
+    /// Where progress and diagnostics go.
+    pub shell: &'a Shell,
+}
+
+/// What came of one artifact.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It was delivered.
+    Delivered(Entry),
+    /// Its crate did not compile; cargo has said why.
+    NotCompiled,
+    /// It was built and the gate refused it; the refusals were printed.
+    Refused,
+}
+
+/// What came of each artifact of a step that had to be built.
+pub type Outcomes = Vec<(Wanted, Outcome)>;
+
+impl Build<'_> {
+    /// Builds and delivers every artifact of `plan` that is stale, step by step.
+    ///
+    /// # Errors
+    /// If the environment fails: no image, no engine, no disk. What was delivered until then stays.
+    pub fn carry_out(
+        &self,
+        plan: &Plan,
+        survey: &mut Survey<'_>,
+        mut done: impl FnMut(&Step, &Outcomes),
+    ) -> Result<(), Failure> {
+        let vendored = vendor::vendor(self.workspace, survey.inputs.lock, self.cache, self.shell)?;
+        for step in plan.steps.iter().filter(|step| !step.is_fresh()) {
+            let built = self.compile(step, &vendored)?;
+            let outcomes = self.deliver(step, &built, survey)?;
+            done(step, &outcomes);
+        }
+        Ok(())
+    }
+
+    /// Runs a step's cargo with `argv` and returns what it made, whether or not all of it compiled.
+    ///
+    /// # Errors
+    /// If cargo could not be run, or failed without a compile error.
+    pub fn cargo(
+        &self,
+        step: &Step,
+        argv: Vec<String>,
+        vendored: &Vendored,
+    ) -> Result<Built, Failure> {
+        let runner: &dyn Runner = &self.engine;
+        let image = self.images.ensure(&step.image.name, runner, self.shell)?;
+        let folders = self.folders(step, vendored)?;
+        let command = run::command(step, argv, &folders, vendored);
+        let label = step.target.triple.to_string();
+        let mut follower = Follower::new(self.shell, label, self.n_units(step));
+        let ended = self.engine.run(&image, &command, &mut |stream, line| {
+            follower.line(stream, line)
+        });
+        let built = follower.finish();
+        match ended {
+            Ok(()) => Ok(built),
+            // Cargo's own status for a failed build. What did compile is delivered all the same.
+            Err(
+                error @ EngineError::CommandFailed {
+                    status: Status::Code(101),
+                    ..
+                },
+            ) => {
+                if built.n_errors == 0 {
+                    // No compiler has said why: a build script failed, or cargo itself.
+                    self.shell.failure(&error.into());
+                }
+                Ok(built)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn compile(&self, step: &Step, vendored: &Vendored) -> Result<Built, Failure> {
+        self.shell.status(
+            "Building",
+            format_args!(
+                "{} for {} in image `{}`",
+                count(step.packages.len(), "plugin"),
+                step.target.triple,
+                step.image.name
+            ),
+        );
+        self.cargo(step, step.cargo(self.n_jobs), vendored)
+    }
+
+    fn deliver(
+        &self,
+        step: &Step,
+        built: &Built,
+        survey: &mut Survey<'_>,
+    ) -> Result<Outcomes, Failure> {
+        let mut outcomes = Vec::new();
+        let mut delivery = Delivery::begin(&self.workspace.dist_dir())?;
+        let mut replaced = Vec::new();
+        for wanted in &step.artifacts {
+            let name = &wanted.plugin.name;
+            let Some(library) = built.libraries.get(name) else {
+                outcomes.push((wanted.clone(), Outcome::NotCompiled));
+                continue;
+            };
+            let artifact = Artifact::read(name, library, &self.folders_of(step))?;
+            let extra = beyond(wanted, &artifact);
+            let source = survey.source(&wanted.plugin, &extra)?;
+            let sources = source.tree;
+            let manifest = describe::manifest(step, wanted, &artifact, source)?;
+            let path = delivery.place(&artifact.bytes, &manifest)?;
+            if let Err(rejection) = verdict::of_build(step, wanted, &path) {
+                self.shell.warn(&rejection);
+                delivery.withdraw(&step.target.triple, name);
+                outcomes.push((wanted.clone(), Outcome::Refused));
+                continue;
+            }
+            let record = Record {
+                key: step.key,
+                sources,
+                extra,
+                library: manifest.artifact.sha256,
+                manifest: Digest::of(manifest.to_json()),
+            };
+            replaced.push((wanted.clone(), record, manifest));
+        }
+        self.publish(step, delivery, &replaced, survey)?;
+        outcomes.extend(replaced.into_iter().filter_map(|(wanted, _, _)| {
+            let entry = survey
+                .index
+                .find(&step.target.triple, &wanted.plugin.name)?
+                .clone();
+            Some((wanted, Outcome::Delivered(entry)))
+        }));
+        Ok(outcomes)
+    }
+
+    fn publish(
+        &self,
+        step: &Step,
+        mut delivery: Delivery,
+        replaced: &[(Wanted, Record, Manifest)],
+        survey: &mut Survey<'_>,
+    ) -> Result<(), Failure> {
+        let is_new = |entry: &Entry| {
+            entry.target == step.target.triple
+                && replaced
+                    .iter()
+                    .any(|(wanted, _, _)| wanted.plugin.name == entry.plugin)
+        };
+        let exists = |entry: &Entry| {
+            survey
+                .plugins
+                .plugins
+                .iter()
+                .any(|p| p.name == entry.plugin)
+        };
+        for entry in survey
+            .index
+            .artifacts
+            .iter()
+            .filter(|e| !is_new(e) && exists(e))
+        {
+            delivery.keep(entry)?;
+        }
+        survey.index = delivery.publish()?;
+        for (wanted, record, _) in replaced {
+            survey
+                .records
+                .set(&step.target.triple, &wanted.plugin.name, record.clone());
+        }
+        survey.records.save()?;
+        Ok(())
+    }
+
+    /// The folders of a step; created, and cargo's home written.
+    fn folders(&self, step: &Step, vendored: &Vendored) -> Result<Folders, CacheError> {
+        let folders = self.folders_of(step);
+        for folder in [&folders.target, &folders.zig, &folders.cargo.join("vendor")] {
+            fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
+        }
+        crate::cache::write_atomically(
+            &folders.cargo.join("config.toml"),
+            vendored.config.as_bytes(),
+        )?;
+        Ok(folders)
+    }
+
+    fn folders_of(&self, step: &Step) -> Folders {
+        let image = step.image.manifest.short();
+        let state: PathBuf = self.workspace.state_dir();
+        Folders {
+            work: self.workspace.root().to_owned(),
+            target: state.join("build").join(&image),
+            cargo: state.join("cargo").join(&image),
+            zig: self.cache.root().join("zig").join(&image),
+        }
+    }
+
+    /// About how many compilations a step takes: what its progress bar counts to.
+    fn n_units(&self, step: &Step) -> u64 {
+        if !self.shell.has_bars() {
+            return 0;
+        }
+        // Without an answer the bar grows as compilations come; it is no reason to fail.
+        let Ok(metadata) = self.workspace.metadata(Some(step.target.triple.as_str())) else {
+            return 0;
+        };
+        let dependencies = Dependencies::new(&metadata);
+        let plugins = metadata
+            .packages
+            .iter()
+            .filter(|p| step.packages.contains(&*p.name));
+        let mut closure: Vec<_> = plugins
+            .flat_map(|plugin| dependencies.closure(&plugin.id))
+            .collect();
+        closure.sort_by_key(|package| &package.id);
+        closure.dedup_by_key(|package| &package.id);
+        // A build script is compiled and run, besides the library.
+        let units = closure.iter().map(|package| {
+            1 + 2 * package
+                .targets
+                .iter()
+                .filter(|target| target.is_custom_build())
+                .count()
+        });
+        units.sum::<usize>() as u64
+    }
+}
+
+/// The files that an artifact was made from beyond its plugin's folders and what is hashed anyway.
+fn beyond(wanted: &Wanted, artifact: &Artifact) -> Vec<PathBuf> {
+    let inside = |file: &&PathBuf| {
+        wanted
+            .plugin
+            .folders
+            .iter()
+            .any(|dir| file.starts_with(dir))
+    };
+    artifact
+        .sources
+        .iter()
+        .filter(|file| !inside(file))
+        .cloned()
+        .collect()
+}
+
+/// `1 plugin`, `3 plugins`.
+pub fn count(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}

@@ -1,0 +1,280 @@
+//! `build-plugins`: plan, images, build, stamp, gate, `dist/`.
+
+use std::thread;
+
+use keyway_manifest::{Digest, Triple};
+use serde::Serialize;
+
+use crate::build::{Build, Outcome, Outcomes, count};
+use crate::cache::{Cache, Lock};
+use crate::dist::{Delivery, Entry};
+use crate::engine::{self, EngineChoice};
+use crate::failure::{Exit, Failure};
+use crate::image::Images;
+use crate::plan::{Freshness, Plan, Step};
+use crate::shell::Shell;
+use crate::survey::{Rebuild, Survey};
+use crate::targets::TargetSet;
+use crate::workspace::Workspace;
+
+/// Builds every plugin for every target, inside pinned images, into `dist/`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Build this plugin only; may be given several times
+    #[arg(long, value_name = "PLUGIN")]
+    plugin: Vec<String>,
+    /// Build for this target only, or for `all`; may be given several times
+    #[arg(long, value_name = "TRIPLE")]
+    target: Vec<String>,
+    /// What runs the images
+    #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
+    engine: EngineChoice,
+    /// Compilations at once; the number of processors unless given
+    #[arg(long, short, value_name = "N")]
+    jobs: Option<std::num::NonZeroUsize>,
+    /// Build again what is fresh
+    #[arg(long)]
+    force: bool,
+    /// Show the plan and stop
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+enum Event<'a> {
+    Step(&'a Step),
+    Artifact {
+        target: &'a Triple,
+        plugin: &'a str,
+        library: String,
+        manifest: String,
+        sha256: Digest,
+        fresh: bool,
+    },
+    Failed {
+        target: &'a Triple,
+        plugin: &'a str,
+        reason: &'static str,
+    },
+    Summary {
+        built: usize,
+        fresh: usize,
+        failed: usize,
+        refused: usize,
+        dry_run: bool,
+    },
+}
+
+#[derive(Default)]
+struct Tally {
+    built: usize,
+    fresh: usize,
+    failed: usize,
+    refused: usize,
+}
+
+pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let targets = TargetSet::read(&workspace.root().join("targets.toml"))?;
+    let targets = targets.select(&args.target)?;
+    let _lock = lock(workspace, shell)?;
+    let rebuild = if args.force {
+        Rebuild::All
+    } else {
+        Rebuild::Stale
+    };
+    let cache = Cache::open()?;
+    let images = Images::open(workspace.recipes_dir(), cache.clone());
+    let mut survey = Survey::take(workspace, &images, "release")?;
+    let plan = survey.plan(&targets, &args.plugin, rebuild)?;
+    if args.dry_run {
+        show(&plan, shell);
+        return Ok(());
+    }
+    let mut tally = Tally::default();
+    report_fresh(&plan, &survey, &mut tally, shell);
+    if plan.steps.iter().any(|step| !step.is_fresh()) {
+        let engine = engine::select(args.engine, &cache, shell)?;
+        let processors = thread::available_parallelism();
+        let n_jobs = args.jobs.or(processors.ok()).map_or(1, usize::from);
+        let build = Build {
+            workspace,
+            cache: &cache,
+            images: &images,
+            engine: &*engine,
+            n_jobs,
+            shell,
+        };
+        build.carry_out(&plan, &mut survey, |step, outcomes| {
+            report(step, outcomes, &mut tally, shell);
+        })?;
+    }
+    drop_obsolete(workspace, &mut survey, shell)?;
+    finish(&tally, shell)
+}
+
+/// One run at a time in a workspace.
+pub(crate) fn lock(workspace: &Workspace, shell: &Shell) -> Result<Lock, Failure> {
+    let dir = workspace.state_dir();
+    std::fs::create_dir_all(&dir).map_err(crate::cache::CacheError::io("create", &dir))?;
+    let lock = Lock::take(&dir.join("run.lock"), shell)?;
+    Delivery::sweep(&workspace.dist_dir());
+    Ok(lock)
+}
+
+fn show(plan: &Plan, shell: &Shell) {
+    for step in &plan.steps {
+        shell.event(&Event::Step(step));
+        shell.data(format_args!(
+            "{} in image `{}` ({})",
+            step.target.triple,
+            step.image.name,
+            step.image.manifest.short()
+        ));
+        for wanted in &step.artifacts {
+            let what = match wanted.state {
+                Freshness::Fresh => "fresh".to_owned(),
+                Freshness::Stale(reason) => format!("build: {}", reason.as_str()),
+            };
+            shell.data(format_args!("  {:20} {what}", wanted.plugin.name));
+        }
+        if shell.verbosity() > crate::shell::Verbosity::Normal {
+            shell.data(format_args!("  $ {}", step.cargo(1).join(" ")));
+            for (name, value) in &step.env {
+                shell.data(format_args!("    {name}={value}"));
+            }
+        }
+    }
+    let artifacts = || plan.steps.iter().flat_map(|step| &step.artifacts);
+    let fresh = artifacts()
+        .filter(|wanted| wanted.state == Freshness::Fresh)
+        .count();
+    let built = artifacts().count() - fresh;
+    shell.event(&Event::Summary {
+        built,
+        fresh,
+        failed: 0,
+        refused: 0,
+        dry_run: true,
+    });
+}
+
+fn report_fresh(plan: &Plan, survey: &Survey<'_>, tally: &mut Tally, shell: &Shell) {
+    for step in plan.steps.iter() {
+        for wanted in step
+            .artifacts
+            .iter()
+            .filter(|w| w.state == Freshness::Fresh)
+        {
+            if let Some(entry) = survey.index.find(&step.target.triple, &wanted.plugin.name) {
+                tally.fresh += 1;
+                line(entry, "Fresh", true, shell);
+            }
+        }
+    }
+}
+
+fn report(step: &Step, outcomes: &Outcomes, tally: &mut Tally, shell: &Shell) {
+    for (wanted, outcome) in outcomes {
+        let failed = |reason| Event::Failed {
+            target: &step.target.triple,
+            plugin: &wanted.plugin.name,
+            reason,
+        };
+        match outcome {
+            // Delivered again with the rest of its step, yet nothing of it had changed.
+            Outcome::Delivered(_) if wanted.state == Freshness::Fresh => {}
+            Outcome::Delivered(entry) => {
+                tally.built += 1;
+                line(entry, "Built", false, shell);
+            }
+            Outcome::NotCompiled => {
+                tally.failed += 1;
+                shell.event(&failed("not-compiled"));
+                shell.warn(format_args!(
+                    "`{}` was not built for {}",
+                    wanted.plugin.name, step.target.triple
+                ));
+            }
+            Outcome::Refused => {
+                tally.refused += 1;
+                shell.event(&failed("refused"));
+            }
+        }
+    }
+}
+
+/// One line an artifact.
+fn line(entry: &Entry, verb: &str, fresh: bool, shell: &Shell) {
+    let path = |relative: &str| format!("dist/{relative}");
+    shell.status(
+        verb,
+        format_args!("{} ({})", path(&entry.library), entry.sha256.short()),
+    );
+    shell.event(&Event::Artifact {
+        target: &entry.target,
+        plugin: &entry.plugin,
+        library: path(&entry.library),
+        manifest: path(&entry.manifest),
+        sha256: entry.sha256,
+        fresh,
+    });
+}
+
+/// A plugin that the workspace no longer has leaves `dist/` too.
+fn drop_obsolete(
+    workspace: &Workspace,
+    survey: &mut Survey<'_>,
+    shell: &Shell,
+) -> Result<(), Failure> {
+    let obsolete: Vec<String> = survey.obsolete().map(str::to_owned).collect();
+    if obsolete.is_empty() {
+        return Ok(());
+    }
+    let mut delivery = Delivery::begin(&workspace.dist_dir())?;
+    for entry in survey
+        .index
+        .artifacts
+        .iter()
+        .filter(|e| !obsolete.contains(&e.plugin))
+    {
+        delivery.keep(entry)?;
+    }
+    survey.index = delivery.publish()?;
+    shell.status(
+        "Removed",
+        format_args!(
+            "{} from dist: no longer in the workspace",
+            obsolete.join(", ")
+        ),
+    );
+    Ok(())
+}
+
+fn finish(tally: &Tally, shell: &Shell) -> Result<(), Failure> {
+    let Tally {
+        built,
+        fresh,
+        failed,
+        refused,
+    } = *tally;
+    shell.event(&Event::Summary {
+        built,
+        fresh,
+        failed,
+        refused,
+        dry_run: false,
+    });
+    let total = built + fresh + failed + refused;
+    if refused > 0 {
+        let message = format!("the gate refused {refused} of {}", count(total, "artifact"));
+        return Err(Failure::new(Exit::Refused, message)
+            .with_hint("each refusal names its remedy; `cargo xtask explain CODE` says more"));
+    }
+    if failed > 0 {
+        let message = format!("{failed} of {} did not compile", count(total, "artifact"));
+        return Err(Failure::new(Exit::Failed, message)
+            .with_hint("the compiler's errors are above; the other artifacts were delivered"));
+    }
+    Ok(())
+}

@@ -1,0 +1,52 @@
+//! `targets`: what `targets.toml` describes.
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+use crate::shell::Shell;
+use crate::targets::{Runner, Target, TargetSet};
+use crate::workspace::Workspace;
+
+/// Lists the targets that plugins can be built for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+enum Event<'a> {
+    Target {
+        #[serde(flatten)]
+        target: &'a Target,
+        default: bool,
+    },
+    Summary {
+        targets: usize,
+    },
+}
+
+pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let set = TargetSet::read(&workspace.root().join("targets.toml"))?;
+    for target in set.iter() {
+        let default = set.is_default(&target.triple);
+        shell.event(&Event::Target { target, default });
+        let floor = target.spec.libc.as_ref().and_then(|libc| libc.floor);
+        shell.data(format_args!(
+            "{:30} {:8} image {:8} runner {:8} {}",
+            target.triple,
+            if default { "default" } else { "" },
+            target.spec.image,
+            match target.spec.runner {
+                Runner::Native => "native",
+                Runner::Wine => "wine",
+                Runner::None => "none",
+            },
+            floor
+                .map(|floor| format!("libc {floor} or newer"))
+                .unwrap_or_default(),
+        ));
+    }
+    shell.event(&Event::Summary {
+        targets: set.iter().count(),
+    });
+    Ok(())
+}
