@@ -12,9 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::camino::{Utf8Path, Utf8PathBuf};
-use cargo_metadata::{
-    DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind,
-};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind};
 use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -271,7 +269,10 @@ struct Remembered {
 
 fn remembered(path: &Path, manifests: Digest) -> Option<PluginSet> {
     let record: Remembered = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (record.version == SET_VERSION && record.manifests == manifests && path.starts_with(&record.root)).then_some(record.set)
+    (record.version == SET_VERSION
+        && record.manifests == manifests
+        && path.starts_with(&record.root))
+    .then_some(record.set)
 }
 
 /// `[package.metadata.keyway]`.

@@ -40,9 +40,13 @@ pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), 
                 Runner::Wine => "wine",
                 Runner::None => "none",
             },
-            floor.map(|floor| format!("libc {floor} or newer")).unwrap_or_default(),
+            floor
+                .map(|floor| format!("libc {floor} or newer"))
+                .unwrap_or_default(),
         ));
     }
-    shell.event(&Event::Summary { targets: set.iter().count() });
+    shell.event(&Event::Summary {
+        targets: set.iter().count(),
+    });
     Ok(())
 }
