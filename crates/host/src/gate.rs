@@ -146,11 +146,18 @@ impl Examination {
     /// Everything that was.
     pub fn into_admission(self) -> Result<Admission, Rejection> {
         match self {
-            Self { path, bytes: Some(bytes), facts: Some(facts), manifest: Some(manifest), refusals }
-                if refusals.is_empty() =>
-            {
-                Ok(Admission { path, bytes, facts, manifest })
-            }
+            Self {
+                path,
+                bytes: Some(bytes),
+                facts: Some(facts),
+                manifest: Some(manifest),
+                refusals,
+            } if refusals.is_empty() => Ok(Admission {
+                path,
+                bytes,
+                facts,
+                manifest,
+            }),
             Self { path, refusals, .. } => Err(Rejection { path, refusals }),
         }
     }

@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use keyway_abi::call::{CallError, Context, ErrorReport, CallStatus};
+use keyway_abi::call::{CallError, CallStatus, Context, ErrorReport};
 use keyway_abi::interface::{Interface, Remote};
 use keyway_abi::memory::{OwnedBuffer, Slice, Text};
 use keyway_abi::table;

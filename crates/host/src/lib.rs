@@ -24,4 +24,12 @@ pub mod refusal;
 pub mod services;
 mod stage;
 
+pub use code::{Check, Code};
 pub use file::MAX_LIBRARY_SIZE;
+pub use gate::{Admission, Examination, Gate};
+pub use load::{Host, LoadError, Plugin};
+pub use policy::{
+    Expectation, ImportPolicy, KnownInterface, OtherInterfaces, PermissionPolicy, StampPolicy,
+    ToolchainPolicy,
+};
+pub use refusal::{Refusal, Rejection, Verdict};

@@ -107,9 +107,14 @@ impl Expectation {
     /// What this process expects: its own target, its own C library, the toolchains of the images
     /// that it was released with, and nothing that is not on every machine.
     pub fn this_process() -> Self {
-        let target = stamp::TARGET.parse().expect("a compiler's target is a triple");
+        let target = stamp::TARGET
+            .parse()
+            .expect("a compiler's target is a triple");
         let libc = libc::this_process();
-        Self { libc, ..Self::for_target(target) }
+        Self {
+            libc,
+            ..Self::for_target(target)
+        }
     }
 
     /// What a host on `target` expects, as far as another machine can tell: its C library is not
@@ -134,7 +139,10 @@ impl Expectation {
 impl KnownInterface {
     /// The interface `I`, such as `dyn OrderBook`.
     pub fn of<I: Interface + ?Sized>() -> Self {
-        Self { name: I::NAME.to_owned(), descriptor: I::DESCRIPTOR.to_owned() }
+        Self {
+            name: I::NAME.to_owned(),
+            descriptor: I::DESCRIPTOR.to_owned(),
+        }
     }
 }
 
@@ -168,9 +176,15 @@ impl ToolchainPolicy {
                 continue;
             }
             let entry = text.split_once(' ').and_then(|(hash, target)| {
-                Some((hash.parse::<Digest>().ok()?, target.trim().parse::<Triple>().ok()?))
+                Some((
+                    hash.parse::<Digest>().ok()?,
+                    target.trim().parse::<Triple>().ok()?,
+                ))
             });
-            let error = || ToolchainListError { line: index + 1, found: text.to_owned() };
+            let error = || ToolchainListError {
+                line: index + 1,
+                found: text.to_owned(),
+            };
             let (hash, of) = entry.ok_or_else(error)?;
             if of == *target {
                 trusted.insert(hash);
@@ -231,7 +245,9 @@ impl ImportPolicy {
 fn matches(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.to_ascii_lowercase(), text.to_ascii_lowercase());
     let mut parts = pattern.split('*');
-    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
+        return false;
+    };
     let mut parts = parts.peekable();
     if parts.peek().is_none() {
         return rest.is_empty();
@@ -252,7 +268,9 @@ fn matches(pattern: &str, text: &str) -> bool {
 fn pointer_width(target: &Triple) -> Option<u32> {
     match target.arch() {
         "i386" | "i486" | "i586" | "i686" | "mips" | "mipsel" | "powerpc" => Some(32),
-        arch if arch.starts_with("armv") || arch.starts_with("riscv32") || arch == "arm" => Some(32),
+        arch if arch.starts_with("armv") || arch.starts_with("riscv32") || arch == "arm" => {
+            Some(32)
+        }
         arch if arch.contains("64") || arch == "s390x" => Some(64),
         _ => None,
     }

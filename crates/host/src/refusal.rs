@@ -24,11 +24,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn new(
-        code: Code,
-        found: impl Into<String>,
-        expected: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(code: Code, found: impl Into<String>, expected: impl Into<String>) -> Self {
         Self {
             code,
             check: code.check(),
@@ -42,8 +38,18 @@ impl Refusal {
 impl fmt::Display for Refusal {
     /// One line without the remedy: `KW304 header: it is for another processor: found …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, check, found, expected, .. } = self;
-        write!(f, "{code} {check}: {}: found {found}, expected {expected}", code.title())
+        let Self {
+            code,
+            check,
+            found,
+            expected,
+            ..
+        } = self;
+        write!(
+            f,
+            "{code} {check}: {}: found {found}, expected {expected}",
+            code.title()
+        )
     }
 }
 
@@ -86,6 +92,11 @@ impl<'a> Verdict<'a> {
             Ok(_) => &[],
             Err(rejection) => &*rejection.refusals,
         };
-        Self { event: "verdict", path, admitted: refusals.is_empty(), refusals }
+        Self {
+            event: "verdict",
+            path,
+            admitted: refusals.is_empty(),
+            refusals,
+        }
     }
 }

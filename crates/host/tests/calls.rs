@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread;
 
-use keyway_abi::call::{CallContext, CallError, Context, LogLevel, CallStatus};
+use keyway_abi::call::{CallContext, CallError, CallStatus, Context, LogLevel};
 use keyway_abi::memory::OwnedBuffer;
 use keyway_abi::table::{ENTRY_SYMBOL, Entry};
 use keyway_host::exports::{ContractError, Exports};
@@ -226,7 +226,11 @@ fn a_panic_poisons_one_instance() {
     assert_eq!(error(proxy.panic("typed")), panicked);
     assert_eq!(error(proxy.add(1, 1)), poisoned);
 
-    let payload = (CallStatus::PANICKED, 0, "a value that is no text".to_owned());
+    let payload = (
+        CallStatus::PANICKED,
+        0,
+        "a value that is no text".to_owned(),
+    );
     assert_eq!(
         error(probe().invoke("panic with a number", b"", Context::NONE)),
         payload

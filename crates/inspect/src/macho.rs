@@ -36,7 +36,10 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
     header: Header,
     violations: &mut Vec<Violation>,
 ) -> Result<Facts, HeaderError> {
-    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Macho, reason };
+    let damaged = |reason| HeaderError::Damaged {
+        format: ObjectFormat::Macho,
+        reason,
+    };
     let (file, _) = pod::from_bytes::<Mach>(bytes).map_err(|()| damaged("it ends early"))?;
     let endian = match header.endian {
         Endian::Little => Endianness::Little,
@@ -79,7 +82,13 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
     if let Err(error) = reader.symbols() {
         reader.malformed("the symbol table", &error);
     }
-    let Reader { mut facts, details, regions, violations, .. } = reader;
+    let Reader {
+        mut facts,
+        details,
+        regions,
+        violations,
+        ..
+    } = reader;
     Regions::new(bytes, regions, violations);
     facts.details = Details::Macho(details);
     Ok(facts)
@@ -104,7 +113,9 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
 
     fn check_range(&mut self, part: &str, offset: u64, size: u64) -> Option<Range<usize>> {
         let range = check_range(self.bytes, part, offset, size);
-        range.map_err(|violation| self.violations.push(violation)).ok()
+        range
+            .map_err(|violation| self.violations.push(violation))
+            .ok()
     }
 
     fn command(&mut self, command: LoadCommandData<'data, Endianness>) {
@@ -189,13 +200,17 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
         let endian = self.endian;
         // A section without bytes in the file: zeroes.
         let offset = section.offset(endian).into();
-        let Some((offset, size)) = section.file_range(endian, offset) else { return };
+        let Some((offset, size)) = section.file_range(endian, offset) else {
+            return;
+        };
         let part = format!(
             "section `{},{}`",
             printable(section.segment_name()),
             printable(section.name())
         );
-        let Some(range) = self.check_range(&part, offset, size) else { return };
+        let Some(range) = self.check_range(&part, offset, size) else {
+            return;
+        };
         if section.name() != STAMP_SECTION || segment.name() != STAMP_SEGMENT {
             return;
         }
@@ -211,14 +226,18 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
     }
 
     fn symbols(&mut self) -> Result<(), NameError> {
-        let Some(symtab) = self.symtab else { return Ok(()) };
+        let Some(symtab) = self.symtab else {
+            return Ok(());
+        };
         let endian = self.endian;
         let count = symtab.nsyms.get(endian);
         let size = u64::from(count) * size_of::<Mach::Nlist>() as u64;
         let symbols = self.check_range("the symbol table", symtab.symoff.get(endian).into(), size);
         let (offset, size) = (symtab.stroff.get(endian), symtab.strsize.get(endian));
         let strings = self.check_range("the string table", offset.into(), size.into());
-        let (Some(symbols), Some(strings)) = (symbols, strings) else { return Ok(()) };
+        let (Some(symbols), Some(strings)) = (symbols, strings) else {
+            return Ok(());
+        };
         let (symbols, strings) = (&self.bytes[symbols], &self.bytes[strings]);
         let symbols = pod::slice_from_bytes::<Mach::Nlist>(symbols, count as usize);
         let (symbols, _) = symbols.map_err(|()| NameError::Outside)?;
@@ -229,11 +248,15 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
             if symbol.is_stab() || !is_external {
                 continue;
             }
-            let name = self.names.read(strings.get(symbol.n_strx(endian) as usize..))?;
+            let name = self
+                .names
+                .read(strings.get(symbol.n_strx(endian) as usize..))?;
             if symbol.is_undefined() {
                 // Which library, counted from 1; 0 and the highest numbers have other meanings.
                 let ordinal = usize::from(symbol.n_desc(endian).0 >> 8);
-                let library = ordinal.checked_sub(1).filter(|i| *i < self.facts.needed.len());
+                let library = ordinal
+                    .checked_sub(1)
+                    .filter(|i| *i < self.facts.needed.len());
                 imports.entry(library).or_default().insert(name);
             } else {
                 self.facts.exports.insert(name);
@@ -246,7 +269,10 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
         }
         self.facts.imports = merged
             .into_iter()
-            .map(|(library, symbols)| Import { library: library.cloned(), symbols })
+            .map(|(library, symbols)| Import {
+                library: library.cloned(),
+                symbols,
+            })
             .collect();
         Ok(())
     }
@@ -254,5 +280,10 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
 
 /// Apple packs a version as `xxxx.yy.zz`.
 fn dotted(version: u32) -> String {
-    format!("{}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff)
+    format!(
+        "{}.{}.{}",
+        version >> 16,
+        version >> 8 & 0xff,
+        version & 0xff
+    )
 }

@@ -30,7 +30,10 @@ pub(super) fn merge(imported: impl Iterator<Item = Imported>) -> BTreeSet<Import
     }
     merged
         .into_iter()
-        .map(|(library, symbols)| Import { library: Some(library), symbols })
+        .map(|(library, symbols)| Import {
+            library: Some(library),
+            symbols,
+        })
         .collect()
 }
 
@@ -75,7 +78,9 @@ impl<'data> Tables<'data, '_> {
     pub(super) fn exports(&mut self, address: Option<u32>) -> (Option<String>, BTreeSet<String>) {
         let mut name = None;
         let mut exports = BTreeSet::new();
-        let Some(address) = address else { return (name, exports) };
+        let Some(address) = address else {
+            return (name, exports);
+        };
         let read = self.read_exports(address, &mut name, &mut exports);
         self.note("the export table", read);
         (name, exports)
@@ -150,6 +155,7 @@ impl<'data> Tables<'data, '_> {
     }
 
     fn note(&mut self, part: &str, result: Result<(), NameError>) {
-        self.violations.extend(result.err().map(|error| Violation::malformed(part, &error)));
+        self.violations
+            .extend(result.err().map(|error| Violation::malformed(part, &error)));
     }
 }
