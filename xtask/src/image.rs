@@ -16,6 +16,7 @@ mod error;
 pub mod http;
 pub mod layer;
 pub mod lock;
+mod locking;
 pub mod member;
 pub mod mirror;
 pub mod oci;
@@ -41,7 +42,7 @@ pub use self::toolchain::{LockedToolchain, trusted_set};
 
 use self::assemble::Assembler;
 use self::recipe::Recipe;
-use crate::cache::Cache;
+use crate::cache::{self, Cache, CacheError};
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
 
@@ -123,7 +124,7 @@ impl Images {
         if let Some(found) = self.find(image)? {
             return Ok(found);
         }
-        let _guard = self.cache.lock("images", shell)?;
+        let _guard = self.guard(shell)?;
         self.ensure_unlocked(image, runner, shell)
     }
 
@@ -144,7 +145,7 @@ impl Images {
                     Some(found) => found,
                     None => {
                         let made = assembler.layer(&expected.content, &layers)?;
-                        compare(image, &expected.content, expected.diff_id, &made)?;
+                        compare(&lock.image, &expected.content, expected.diff_id, &made)?;
                         made
                     }
                 };
@@ -165,19 +166,32 @@ impl Images {
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Vec<Image>, ImageError> {
-        let _guard = self.cache.lock("images", shell)?;
+        let _guard = self.guard(shell)?;
         let mut done = Vec::new();
         let mut made = Vec::new();
         for image in images {
             for name in self.below_first(image)? {
                 let wanted = images.contains(&name) && !done.contains(&name);
                 if wanted {
-                    made.push(assemble::lock(self, &name, runner, shell)?);
+                    made.push(locking::lock(self, &name, runner, shell)?);
                     done.push(name);
                 }
             }
         }
         Ok(made)
+    }
+
+    /// A folder for what is only needed meanwhile.
+    fn scratch(&self) -> Result<PathBuf, CacheError> {
+        self.cache.dir("tmp/images")
+    }
+
+    /// Takes the lock between processes, and clears away what a run that was killed left behind.
+    fn guard(&self, shell: &Shell) -> Result<cache::Lock, CacheError> {
+        let guard = self.cache.lock("images", shell)?;
+        let scratch = self.scratch()?;
+        fs::remove_dir_all(&scratch).map_err(CacheError::io("clear", &scratch))?;
+        Ok(guard)
     }
 
     /// The image's recipe and lock and those of the images below, lowest first.

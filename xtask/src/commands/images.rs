@@ -200,6 +200,6 @@ impl Runner for OnDemand<'_> {
                 self.engine.get_or_init(|| selected)
             }
         };
-        Runner::run(&&**engine, image, command)
+        Runner::run(&engine.as_ref(), image, command)
     }
 }

@@ -12,29 +12,27 @@ use tar::{Archive, EntryType};
 
 use super::member::{Content, Data, Entries, EntryProblem, Kind, Member, MemberError};
 
-/// More than the largest package of the archive unpacks to.
-const UNPACKED_LIMIT: u64 = 8 << 30;
 /// `xz -9` needs 65 MiB to decompress.
 const XZ_MEMORY_KIB: u32 = 96 << 10;
 
-/// Opens the package file at `path`, spooling into `folder`.
+/// Opens the package file at `path`, spooling at most `limit` bytes into `folder`.
 ///
 /// # Errors
 /// If it is no package, is cut off, or holds an entry that no layer may have.
-pub fn open(path: &Path, name: &str, folder: &Path) -> Result<Member, MemberError> {
+pub fn open(path: &Path, name: &str, folder: &Path, limit: u64) -> Result<Member, MemberError> {
     let format = Member::format(name, "a Debian package");
     let file = File::open(path).map_err(&format)?;
-    let mut spool = spool_data(BufReader::new(file), folder).map_err(&format)?;
+    let mut spool = spool_data(BufReader::new(file), folder, limit).map_err(&format)?;
     let size = spool.seek(io::SeekFrom::End(0)).map_err(&format)?;
-    if size > UNPACKED_LIMIT {
-        return Err(MemberError::TooLarge { member: name.to_owned(), limit: UNPACKED_LIMIT });
+    if size > limit {
+        return Err(MemberError::TooLarge { member: name.to_owned(), limit });
     }
     spool.rewind().map_err(&format)?;
     let entries = index(&spool, size, name)?;
     Ok(Member { name: name.to_owned(), entries: entries.finish(), content: Content::Spool(spool) })
 }
 
-fn spool_data(file: impl Read, folder: &Path) -> io::Result<File> {
+fn spool_data(file: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
     let mut archive = ar::Archive::new(file);
     let mut first = archive.next_entry().ok_or_else(|| invalid("it is empty"))??;
     let mut version = String::new();
@@ -46,14 +44,14 @@ fn spool_data(file: impl Read, folder: &Path) -> io::Result<File> {
     while let Some(member) = archive.next_entry() {
         let member = member?;
         let data = match member.header().identifier() {
-            b"data.tar" => decompress(member, folder),
-            b"data.tar.gz" => decompress(GzDecoder::new(member), folder),
+            b"data.tar" => decompress(member, folder, limit),
+            b"data.tar.gz" => decompress(GzDecoder::new(member), folder, limit),
             b"data.tar.xz" => {
-                decompress(XzReader::new_mem_limit(member, true, XZ_MEMORY_KIB), folder)
+                decompress(XzReader::new_mem_limit(member, true, XZ_MEMORY_KIB), folder, limit)
             }
             b"data.tar.zst" => {
                 let decoder = StreamingDecoder::new(member).map_err(io::Error::other)?;
-                decompress(decoder, folder)
+                decompress(decoder, folder, limit)
             }
             other if other.starts_with(b"data.tar") => {
                 let found = String::from_utf8_lossy(other).into_owned();
@@ -66,9 +64,9 @@ fn spool_data(file: impl Read, folder: &Path) -> io::Result<File> {
     Err(invalid("it has no `data.tar`"))
 }
 
-fn decompress(from: impl Read, folder: &Path) -> io::Result<File> {
+fn decompress(from: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
     let mut spool = tempfile::tempfile_in(folder)?;
-    let mut from = from.take(UNPACKED_LIMIT + 1);
+    let mut from = from.take(limit.saturating_add(1));
     let mut buffer = vec![0; 256 << 10];
     loop {
         match from.read(&mut buffer)? {

@@ -61,16 +61,6 @@ pub enum HttpError {
         /// The limit.
         limit: u64,
     },
-    /// It is not of the size it should have.
-    #[error("`{url}` has {found} bytes, expected {expected}")]
-    Size {
-        /// The address.
-        url: String,
-        /// The size it should have.
-        expected: u64,
-        /// The size it has.
-        found: u64,
-    },
     /// It has another content than it should.
     #[error("`{url}` has sha256 {found}, expected {expected}")]
     Content {

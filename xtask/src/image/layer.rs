@@ -33,15 +33,21 @@ pub enum LayerError {
     Cache(#[from] CacheError),
 }
 
-/// Writes `tree`, whose content `members` hold, into `folder` under the name of its digest.
+/// Writes `tree`, whose content `members` hold, into `folder` under the name of its digest; until it
+/// is whole, it lies in `scratch` on the same file system.
 ///
 /// # Errors
 /// If a file's content can't be read whole, or the layer can't be written.
-pub fn write(tree: &Tree, members: &mut [Member], folder: &Path) -> Result<Layer, LayerError> {
+pub fn write(
+    tree: &Tree,
+    members: &mut [Member],
+    scratch: &Path,
+    folder: &Path,
+) -> Result<Layer, LayerError> {
     let mut file = tempfile::Builder::new()
-        .prefix(".layer-")
-        .tempfile_in(folder)
-        .map_err(CacheError::io("create a temporary file in", folder))?;
+        .prefix("layer-")
+        .tempfile_in(scratch)
+        .map_err(CacheError::io("create a temporary file in", scratch))?;
     let (diff_id, size) = {
         let mut out = Hashed {
             file: BufWriter::with_capacity(1 << 20, file.as_file_mut()),

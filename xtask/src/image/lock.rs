@@ -222,6 +222,14 @@ pub enum LockError {
         /// The start of the one that the image below has.
         found: String,
     },
+    /// It lacks what one of its layers is made of.
+    #[error("the lock of image `{image}` does not say what layer `{content}` is made of")]
+    Incomplete {
+        /// The image.
+        image: String,
+        /// The layer.
+        content: LayerContent,
+    },
     /// It can't be written.
     #[error(transparent)]
     Write(#[from] CacheError),
