@@ -11,13 +11,16 @@ use keyway_manifest::{
 };
 
 /// The library, built once.
-pub static LIBRARY: LazyLock<PathBuf> = LazyLock::new(build);
+pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(build);
 
 /// A toolchain that no image has; the canary is stamped with its hash.
-pub fn toolchain() -> ToolchainRecord {
+pub(crate) fn toolchain() -> ToolchainRecord {
     ToolchainRecord {
         crt: "the machine's own".to_owned(),
-        linker: Linker { name: "cc".to_owned(), version: "0".to_owned() },
+        linker: Linker {
+            name: "cc".to_owned(),
+            version: "0".to_owned(),
+        },
         panic: PanicStrategy::Unwind,
         rustc: Rustc {
             commit: "unknown".to_owned(),
@@ -40,11 +43,13 @@ fn build() -> PathBuf {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the canary was not built");
-    target.join("release").join(libloading::library_filename("canary"))
+    target
+        .join("release")
+        .join(libloading::library_filename("canary"))
 }
 
 /// What a build writes beside a library.
-pub fn manifest(library: &[u8], file: &str) -> Manifest {
+pub(crate) fn manifest(library: &[u8], file: &str) -> Manifest {
     let facts = keyway_inspect::inspect(library).expect("a library").facts;
     let section = &library[facts.stamp.expect("a stamp section")];
     let stamp = Stamp::parse(section).expect("a stamp");
