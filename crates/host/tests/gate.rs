@@ -475,7 +475,9 @@ fn owners() {
     chown(plugin.folder.path(), Some(12_345), None).expect("chown");
     assert_data_eq!(
         check(&plugin.library, expectation()),
-        str!["KW113 permissions: a folder above it belongs to somebody else: found `[FOLDER]` of user 12345, expected user 0 or root"]
+        str![
+            "KW113 permissions: a folder above it belongs to somebody else: found `[FOLDER]` of user 12345, expected user 0 or root"
+        ]
     );
     chown(plugin.folder.path(), Some(0), None).expect("chown");
     // Sticky folders are fine, whoever writes to them.

@@ -88,6 +88,7 @@ fn loads_the_new_file_under_an_old_name() {
     newer[at] = b'7';
     plugin(folder.path(), &newer);
     let new = host.load(&library, b"").expect("it loads");
+    // Loading compares the stamp in memory with the one that was checked.
     assert_eq!(old.manifest().plugin.version, "0.1.0");
     assert_eq!(new.manifest().plugin.version, "7.1.0");
 }
