@@ -8,13 +8,13 @@ use std::path::PathBuf;
 
 use keyway_manifest::{Digest, Manifest};
 
-use crate::artifact::Artifact;
+use crate::artifact::{self, Artifact};
 use crate::cache::{Cache, CacheError};
 use crate::container::Runner;
 use crate::describe;
 use crate::dist::{Delivery, Entry};
 use crate::engine::{Engine, EngineError, Status};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::plan::{Plan, Record, Step, Wanted};
 use crate::run::{self, Built, Folders, Follower};
@@ -106,6 +106,29 @@ impl Build<'_> {
         }
     }
 
+    /// Builds a program of the workspace for a step's target; returns where it lies.
+    ///
+    /// # Errors
+    /// If the environment fails or it does not compile.
+    pub fn program(
+        &self,
+        step: &Step,
+        package: &str,
+        program: &str,
+        vendored: &Vendored,
+    ) -> Result<PathBuf, Failure> {
+        let target = &step.target.triple;
+        let image = &step.image.name;
+        self.shell.status("Building", format_args!("{program} for {target} in image `{image}`"));
+        let built = self.cargo(step, step.cargo_program(package, program, self.n_jobs), vendored)?;
+        let Some(guest) = built.programs.get(package) else {
+            let message = format!("`{program}` was not built for {target}");
+            return Err(Failure::new(Exit::Failed, message)
+                .with_hint("the compiler's errors are above"));
+        };
+        Ok(artifact::on_host(guest, &self.folders_of(step)))
+    }
+
     fn compile(&self, step: &Step, vendored: &Vendored) -> Result<Built, Failure> {
         self.shell.status(
             "Building",
@@ -140,8 +163,8 @@ impl Build<'_> {
             let sources = source.tree;
             let manifest = describe::manifest(step, wanted, &artifact, source)?;
             let path = delivery.place(&artifact.bytes, &manifest)?;
-            if let Err(refusals) = verdict::of_build(step, wanted, &path) {
-                verdict::print(&path, &refusals, self.shell);
+            if let Err(rejection) = verdict::of_build(step, wanted, &path) {
+                self.shell.warn(&rejection);
                 delivery.withdraw(&step.target.triple, name);
                 outcomes.push((wanted.clone(), Outcome::Refused));
                 continue;

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands::{build_plugins, explain, gate, images, targets};
+use crate::commands::{
+    build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
+};
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
 use crate::workspace::Workspace;
@@ -47,12 +49,20 @@ enum Command {
     BuildPlugins(build_plugins::Args),
     /// Look at libraries and say whether a host would load them
     Gate(gate::Args),
+    /// Load a plugin here and call a method
+    RunPlugin(run_plugin::Args),
+    /// Load, call and unload what was built, for each target on its runner
+    TestPlugins(test_plugins::Args),
     /// Lock, assemble and look at the images that plugins are built in
     Images(images::Args),
     /// List the targets that plugins can be built for
     Targets(targets::Args),
+    /// Check what this machine has: engines, cargo, git, space
+    Doctor(doctor::Args),
     /// Explain a refusal code
     Explain(explain::Args),
+    /// Run every check that a change has to pass
+    Ci(ci::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -76,7 +86,9 @@ pub fn main() -> ExitCode {
     match run(&cli, &shell) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            shell.failure(&failure);
+            if !failure.is_reported() {
+                shell.failure(&failure);
+            }
             ExitCode::from(failure.exit as u8)
         }
     }
@@ -87,9 +99,13 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
     match &cli.command {
         Command::BuildPlugins(args) => build_plugins::run(args, &workspace()?, shell),
         Command::Gate(args) => gate::run(args, shell),
+        Command::RunPlugin(args) => run_plugin::run(args, shell),
+        Command::TestPlugins(args) => test_plugins::run(args, &workspace()?, shell),
         Command::Images(args) => images::run(args, &workspace()?, shell),
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
+        Command::Doctor(args) => doctor::run(args, shell),
         Command::Explain(args) => explain::run(args, shell),
+        Command::Ci(args) => ci::run(args, &workspace()?, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }

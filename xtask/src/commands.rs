@@ -1,7 +1,11 @@
 //! One file a command; each has an `Args` for clap and a `run`.
 
 pub(crate) mod build_plugins;
+pub(crate) mod ci;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod gate;
 pub(crate) mod images;
+pub(crate) mod run_plugin;
 pub(crate) mod targets;
+pub(crate) mod test_plugins;

@@ -9,6 +9,7 @@
 //! the engine is never part of what a build is keyed by. There is no engine that runs commands
 //! with the machine's own compiler, on purpose.
 
+mod docker;
 mod error;
 mod process;
 #[cfg(target_os = "linux")]
@@ -25,6 +26,7 @@ use crate::cache::Cache;
 use crate::container::{Command, Image, Runner};
 use crate::shell::Shell;
 
+pub use docker::{Daemon, Docker, Owner};
 pub use error::{EngineError, Status, Unavailable};
 #[cfg(target_os = "linux")]
 pub use sandbox::Sandbox;
@@ -32,9 +34,11 @@ pub use sandbox::Sandbox;
 /// Which engine the user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum EngineChoice {
-    /// The sandbox, so far
+    /// Docker if its daemon answers, else the sandbox
     #[default]
     Auto,
+    /// Docker, through its command line
+    Docker,
     /// Linux namespaces, without a daemon
     Sandbox,
 }
@@ -119,9 +123,9 @@ pub trait Engine: Send + Sync {
     }
 }
 
-impl Runner for dyn Engine + '_ {
+impl<E: Engine + ?Sized> Runner for &E {
     fn run(&self, image: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(Engine::run(self, image, command, &mut |_, _| {})?)
+        Ok(Engine::run(*self, image, command, &mut |_, _| {})?)
     }
 }
 
@@ -135,7 +139,16 @@ pub fn select<'a>(
     shell: &'a Shell,
 ) -> Result<Box<dyn Engine + 'a>, EngineError> {
     let engine = match choice {
-        EngineChoice::Sandbox | EngineChoice::Auto => sandbox(cache, shell)?,
+        EngineChoice::Docker => docker(shell)?,
+        EngineChoice::Sandbox => sandbox(cache, shell)?,
+        EngineChoice::Auto => match docker(shell) {
+            Ok(engine) => engine,
+            Err(no_docker) => {
+                shell.detail("Skipping", &no_docker);
+                sandbox(cache, shell)
+                    .map_err(|no_sandbox| EngineError::NoneAvailable(vec![no_docker, no_sandbox]))?
+            }
+        },
     };
     shell.status("Using", format_args!("engine {}", engine.description()));
     Ok(engine)
@@ -144,7 +157,18 @@ pub fn select<'a>(
 /// Every engine with its description, or why it does not work here; for `doctor`.
 pub fn survey(cache: &Cache, shell: &Shell) -> Vec<(&'static str, Result<String, Unavailable>)> {
     let describe = |engine: Box<dyn Engine + '_>| engine.description();
-    vec![("sandbox", sandbox(cache, shell).map(describe))]
+    vec![
+        ("docker", docker(shell).map(describe)),
+        ("sandbox", sandbox(cache, shell).map(describe)),
+    ]
+}
+
+fn docker<'a>(shell: &'a Shell) -> Result<Box<dyn Engine + 'a>, Unavailable> {
+    Ok(Box::new(Docker::new(
+        Daemon::find()?,
+        Owner::this_process(),
+        shell,
+    )))
 }
 
 #[cfg(target_os = "linux")]

@@ -6,6 +6,8 @@
 use std::error::Error;
 use std::fmt;
 
+use thiserror::Error as ThisError;
+
 /// The exit statuses, a contract with scripts and pipelines. Success is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
@@ -53,6 +55,20 @@ impl Failure {
         }
     }
 
+    /// The end of a command that has said itself what failed; nothing more is printed.
+    pub fn reported(exit: Exit) -> Self {
+        Self {
+            exit,
+            error: Box::new(Reported),
+            hint: None,
+        }
+    }
+
+    /// Whether the user knows already.
+    pub fn is_reported(&self) -> bool {
+        self.error.is::<Reported>()
+    }
+
     /// The same failure with a hint.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -60,6 +76,11 @@ impl Failure {
         self
     }
 }
+
+/// The error of [`Failure::reported`].
+#[derive(Debug, ThisError)]
+#[error("said above")]
+struct Reported;
 
 impl<E: Diagnose> From<E> for Failure {
     fn from(error: E) -> Self {

@@ -9,7 +9,6 @@
 
 pub mod archive;
 mod assemble;
-pub mod bake;
 pub mod control;
 pub mod deb;
 pub mod download;

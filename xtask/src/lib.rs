@@ -19,6 +19,7 @@ pub mod interrupt;
 pub mod plan;
 pub mod records;
 pub mod run;
+pub mod runner;
 pub mod shell;
 pub mod source;
 pub mod survey;

@@ -209,16 +209,25 @@ impl Step {
 
     /// The cargo command line that the step runs inside its image.
     pub fn cargo(&self, n_jobs: usize) -> Vec<String> {
-        let mut argv: Vec<String> = [
-            "cargo",
-            "build",
-            "--offline",
-            "--locked",
-            "--keep-going",
-            "--lib",
-        ]
-        .map(str::to_owned)
-        .to_vec();
+        let mut argv = self.cargo_build(n_jobs);
+        argv.extend(["--keep-going".into(), "--lib".into()]);
+        for package in &self.packages {
+            argv.extend(["--package".into(), package.clone()]);
+        }
+        argv
+    }
+
+    /// The cargo command line for a program of the workspace, with the step's toolchain and flags.
+    pub fn cargo_program(&self, package: &str, program: &str, n_jobs: usize) -> Vec<String> {
+        let mut argv = self.cargo_build(n_jobs);
+        argv.extend(["--package", package, "--bin", program].map(str::to_owned));
+        argv
+    }
+
+    fn cargo_build(&self, n_jobs: usize) -> Vec<String> {
+        let mut argv = ["cargo", "build", "--offline", "--locked"]
+            .map(str::to_owned)
+            .to_vec();
         argv.extend(["--profile".into(), self.profile.clone()]);
         argv.extend(["--target".into(), self.target.triple.to_string()]);
         argv.extend(["--jobs".into(), n_jobs.to_string()]);
@@ -231,9 +240,6 @@ impl Step {
             "--config".into(),
             format!("target.{}.rustflags={flags}", self.target.triple),
         ]);
-        for package in &self.packages {
-            argv.extend(["--package".into(), package.clone()]);
-        }
         argv
     }
 }

@@ -155,14 +155,21 @@ impl Shell {
     /// A line of data on stdout, unless stdout carries JSON.
     pub fn data(&self, line: impl std::fmt::Display) {
         if self.format == Format::Text {
-            self.stdout(&line.to_string());
+            self.stdout_line(&line.to_string());
+        }
+    }
+
+    /// Bytes of data on stdout as they are, unless stdout carries JSON.
+    pub fn raw(&self, bytes: &[u8]) {
+        if self.format == Format::Text {
+            self.stdout(bytes);
         }
     }
 
     /// One JSON object on stdout, under `--json` only.
     pub fn event(&self, event: &impl Serialize) {
         if self.format == Format::Json {
-            self.stdout(&serde_json::to_string(event).expect("events have string keys"));
+            self.stdout_line(&serde_json::to_string(event).expect("events have string keys"));
         }
     }
 
@@ -182,10 +189,15 @@ impl Shell {
         });
     }
 
-    fn stdout(&self, line: &str) {
-        let written = self
-            .progress
-            .suspend(|| writeln!(io::stdout().lock(), "{line}"));
+    fn stdout_line(&self, line: &str) {
+        self.stdout(format!("{line}\n").as_bytes());
+    }
+
+    fn stdout(&self, bytes: &[u8]) {
+        let written = self.progress.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
+        });
         if written.is_err() {
             // The reader is gone (`| head`): there is no one left to work for.
             std::process::exit(0);

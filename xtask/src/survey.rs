@@ -220,7 +220,7 @@ impl<'a> Survey<'a> {
             |record| tree.sources(&plugin.folders, &record.extra, &mut stat.borrow_mut()),
             |record| {
                 let Some(entry) = &entry else { return Ok(false) };
-                let mut is = |relative: &str, expected: Digest| {
+                let is = |relative: &str, expected: Digest| {
                     let found = digest_if_there(&dist.join(relative), &mut stat.borrow_mut());
                     found.map(|found| found == Some(expected))
                 };

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use keyway_host::{
-    Admission, Expectation, Gate, ImportPolicy, PermissionPolicy, Rejection, StampPolicy,
-    ToolchainPolicy,
+use keyway_host::gate::{Admission, Gate};
+use keyway_host::policy::{
+    Expectation, ImportPolicy, PermissionPolicy, StampPolicy, ToolchainPolicy,
 };
+use keyway_host::refusal::Rejection;
 
 use crate::plan::{Step, Wanted};
 

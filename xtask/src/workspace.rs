@@ -12,7 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::camino::{Utf8Path, Utf8PathBuf};
-use cargo_metadata::{CrateType, DependencyKind, Metadata, MetadataCommand, Package, PackageId};
+use cargo_metadata::{
+    DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind,
+};
 use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -223,6 +225,7 @@ impl Workspace {
         fs::create_dir_all(self.state_dir())
             .map_err(CacheError::io("create", &self.state_dir()))?;
         let record = Remembered {
+            version: SET_VERSION,
             root: self.root.clone(),
             manifests,
             set,
@@ -255,8 +258,12 @@ impl Workspace {
     }
 }
 
+/// Counted up when another version of this module makes another [`PluginSet`] of the same metadata.
+const SET_VERSION: u32 = 2;
+
 #[derive(Serialize, Deserialize)]
 struct Remembered {
+    version: u32,
     root: PathBuf,
     manifests: Digest,
     set: PluginSet,
@@ -264,7 +271,7 @@ struct Remembered {
 
 fn remembered(path: &Path, manifests: Digest) -> Option<PluginSet> {
     let record: Remembered = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (record.manifests == manifests && path.starts_with(&record.root)).then_some(record.set)
+    (record.version == SET_VERSION && record.manifests == manifests && path.starts_with(&record.root)).then_some(record.set)
 }
 
 /// `[package.metadata.keyway]`.
@@ -297,7 +304,7 @@ impl PluginSet {
             let library = package
                 .targets
                 .iter()
-                .find(|t| t.crate_types.contains(&CrateType::CDyLib));
+                .find(|t| t.kind.contains(&TargetKind::CDyLib));
             let (Some(library), true) = (library, settings.plugin) else {
                 continue;
             };

@@ -19,6 +19,8 @@ pub struct Type {
     pub(crate) kind: Kind,
     pub(crate) size: usize,
     pub(crate) align: usize,
+    /// Hash of the type's own name; 0 if it has none, and never 0 if it has.
+    pub(crate) name: u64,
     /// Hash of all of the above, nested types included.
     pub(crate) identity: u64,
 }
@@ -132,10 +134,17 @@ impl Type {
     /// The description of a type that `kind` names, with its size and alignment in bytes.
     pub const fn new(kind: Kind, size: usize, align: usize) -> Self {
         let hash = Hash::new().number(size as u128).number(align as u128);
+        let name = match kind {
+            Kind::Struct { name, .. } | Kind::Enum { name, .. } | Kind::Interface { name, .. } => {
+                Hash::new().text(name).0 | 1
+            }
+            _ => 0,
+        };
         Self {
             kind,
             size,
             align,
+            name,
             identity: kind.hash(hash).0,
         }
     }
@@ -217,10 +226,10 @@ impl Kind {
 
 /// FNV-1a: it only tells types of one binary apart at compile time; nothing is trusted by it.
 #[derive(Clone, Copy)]
-pub(crate) struct Hash(pub(crate) u64);
+struct Hash(u64);
 
 impl Hash {
-    pub(crate) const fn new() -> Self {
+    const fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
@@ -234,7 +243,7 @@ impl Hash {
             .mix(((value >> 64) as u64).rotate_left(17))
     }
 
-    pub(crate) const fn text(self, text: &str) -> Self {
+    const fn text(self, text: &str) -> Self {
         let mut hash = self.mix(text.len() as u64);
         let mut rest = text.as_bytes();
         while let [byte, tail @ ..] = rest {

@@ -16,17 +16,15 @@
 //! goes on with the interface's own types. The SHA-256 of a plugin's text is its ABI hash; this
 //! crate never computes it, since hashing in a `const` runs into the compiler's limit on
 //! long-running evaluation, and since only the text can say what differs: see [`differences`].
+//!
+//! Over 500 lines, since the text's writer and its reader change together.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::CONTRACT_VERSION;
-use crate::describe::{Describe, Hash, Kind, Type};
-use crate::table::PluginVTable;
-
-/// The most types that one descriptor can hold.
-const MAX_TYPES: usize = 1024;
+use crate::describe::Type;
+use crate::writer::Writer;
 
 /// The descriptor of the base contract, which every plugin's text begins with.
 pub const BASE: &str = {
@@ -54,17 +52,12 @@ pub fn base_of(text: &str) -> &str {
 /// Length in bytes of the descriptor with `interface`.
 pub const fn length(interface: Option<&Type>) -> usize {
     // A writer without room only counts.
-    write::<0>(interface).length
+    Writer::<0>::write(interface).length()
 }
 
 /// The descriptor with `interface`; `N` is its [`length`].
 pub const fn text<const N: usize>(interface: Option<&Type>) -> [u8; N] {
-    let writer = write::<N>(interface);
-    assert!(
-        writer.length == N,
-        "the descriptor's length was not the one computed for it"
-    );
-    writer.bytes
+    Writer::write(interface).bytes()
 }
 
 /// The text of what [`text`] made.
@@ -73,294 +66,6 @@ pub const fn as_text(bytes: &[u8]) -> &str {
         Ok(text) => text,
         Err(_) => panic!("names are UTF-8"),
     }
-}
-
-const fn write<const N: usize>(interface: Option<&Type>) -> Writer<N> {
-    let mut writer = Writer {
-        bytes: [0; N],
-        length: 0,
-        seen: [(0, 0); MAX_TYPES],
-        n_seen: 0,
-    };
-    writer.push("contract: version ");
-    writer.number(CONTRACT_VERSION as i128);
-    writer.push("; pointer ");
-    writer.number(size_of::<usize>() as i128);
-    writer.push(if cfg!(target_endian = "little") {
-        " bytes; little-endian\n"
-    } else {
-        " bytes; big-endian\n"
-    });
-    writer.declare(PluginVTable::TYPE);
-    if let Some(interface) = interface {
-        writer.declare(interface);
-    }
-    writer
-}
-
-struct Writer<const N: usize> {
-    bytes: [u8; N],
-    length: usize,
-    /// Hash of the name and identity of each type declared so far.
-    seen: [(u64, u64); MAX_TYPES],
-    n_seen: usize,
-}
-
-impl<const N: usize> Writer<N> {
-    const fn push(&mut self, text: &str) {
-        let end = self.length + text.len();
-        if N != 0 {
-            let (_, rest) = self.bytes.split_at_mut(self.length);
-            let (place, _) = rest.split_at_mut(text.len());
-            place.copy_from_slice(text.as_bytes());
-        }
-        self.length = end;
-    }
-
-    const fn number(&mut self, value: i128) {
-        const DIGITS: &str = "0123456789";
-        if value < 0 {
-            self.push("-");
-        }
-        let value = value.unsigned_abs();
-        let mut power = 1;
-        while value / power >= 10 {
-            power *= 10;
-        }
-        while power > 0 {
-            let digit = (value / power % 10) as usize;
-            let (_, from) = DIGITS.split_at(digit);
-            let (digit, _) = from.split_at(1);
-            self.push(digit);
-            power /= 10;
-        }
-    }
-
-    /// Whether a type has not been declared yet; it is from now on.
-    const fn is_new(&mut self, name: &str, of: &Type) -> bool {
-        let hash = Hash::new().text(name).0;
-        let mut at = 0;
-        while at < self.n_seen {
-            let (seen_name, identity) = self.seen[at];
-            if identity == of.identity {
-                return false;
-            }
-            if seen_name == hash {
-                ambiguous(name);
-            }
-            at += 1;
-        }
-        assert!(
-            self.n_seen < MAX_TYPES,
-            "more than 1024 types cross this boundary"
-        );
-        self.seen[self.n_seen] = (hash, of.identity);
-        self.n_seen += 1;
-        true
-    }
-
-    /// Declares a type that has a name, and before it all that it mentions.
-    const fn declare(&mut self, of: &Type) {
-        match of.kind {
-            Kind::Scalar(_) => {}
-            Kind::Pointer { to: inner, .. }
-            | Kind::Array { of: inner, .. }
-            | Kind::Slice { of: inner, .. }
-            | Kind::Fallible(inner) => self.declare(inner),
-            Kind::Function {
-                arguments, returns, ..
-            } => {
-                self.declare_all(arguments);
-                self.declare(returns);
-            }
-            Kind::Struct { name, fields } => {
-                if !self.is_new(name, of) {
-                    return;
-                }
-                let mut rest = fields;
-                while let [field, tail @ ..] = rest {
-                    self.declare(field.of);
-                    rest = tail;
-                }
-                self.heading("struct ", name, of);
-                self.push("\n");
-                let mut rest = fields;
-                while let [field, tail @ ..] = rest {
-                    self.member(name, field.name);
-                    self.offset(field.offset);
-                    self.mention(field.of);
-                    self.push("\n");
-                    rest = tail;
-                }
-            }
-            Kind::Enum {
-                name,
-                repr,
-                variants,
-            } => {
-                if !self.is_new(name, of) {
-                    return;
-                }
-                self.heading("enum ", name, of);
-                self.push("; ");
-                self.mention(repr);
-                self.push("\n");
-                let mut rest = variants;
-                while let [variant, tail @ ..] = rest {
-                    self.member(name, variant.name);
-                    self.number(variant.value);
-                    self.push("\n");
-                    rest = tail;
-                }
-            }
-            Kind::Interface {
-                name,
-                version,
-                functions,
-            } => {
-                if !self.is_new(name, of) {
-                    return;
-                }
-                let mut rest = functions;
-                while let [function, tail @ ..] = rest {
-                    self.declare_all(function.arguments);
-                    self.declare(function.returns);
-                    rest = tail;
-                }
-                self.heading("interface ", name, of);
-                self.push("; version ");
-                self.number(version as i128);
-                self.push("\n");
-                let mut rest = functions;
-                while let [function, tail @ ..] = rest {
-                    self.member(name, function.name);
-                    self.offset(function.offset);
-                    self.push(if function.exclusive {
-                        "fn(&mut self"
-                    } else {
-                        "fn(&self"
-                    });
-                    let mut arguments = function.arguments;
-                    while let [argument, tail @ ..] = arguments {
-                        self.push(", ");
-                        self.mention(argument);
-                        arguments = tail;
-                    }
-                    self.push(")");
-                    self.returns(function.returns);
-                    self.push("\n");
-                    rest = tail;
-                }
-            }
-        }
-    }
-
-    const fn declare_all(&mut self, types: &[&Type]) {
-        let mut rest = types;
-        while let [first, tail @ ..] = rest {
-            self.declare(first);
-            rest = tail;
-        }
-    }
-
-    const fn heading(&mut self, keyword: &str, name: &str, of: &Type) {
-        self.push(keyword);
-        self.push(name);
-        self.push(": size ");
-        self.number(of.size as i128);
-        self.push("; align ");
-        self.number(of.align as i128);
-    }
-
-    const fn member(&mut self, of: &str, name: &str) {
-        self.push("  ");
-        self.push(of);
-        self.push(".");
-        self.push(name);
-        self.push(": ");
-    }
-
-    const fn offset(&mut self, offset: usize) {
-        self.push("offset ");
-        self.number(offset as i128);
-        self.push("; ");
-    }
-
-    const fn returns(&mut self, of: &Type) {
-        // By its bytes: a `str` can't be matched in a constant.
-        if let Kind::Scalar(name) = of.kind
-            && let b"()" = name.as_bytes()
-        {
-            return;
-        }
-        self.push(" -> ");
-        self.mention(of);
-    }
-
-    /// Writes a type where another uses it.
-    const fn mention(&mut self, of: &Type) {
-        match of.kind {
-            Kind::Scalar(name)
-            | Kind::Struct { name, .. }
-            | Kind::Enum { name, .. }
-            | Kind::Interface { name, .. } => self.push(name),
-            Kind::Pointer { mutable, to } => {
-                self.push(if mutable { "*mut " } else { "*const " });
-                self.mention(to);
-            }
-            Kind::Array { of, length } => {
-                self.push("[");
-                self.mention(of);
-                // No space: `; ` separates the parts of a line.
-                self.push(";");
-                self.number(length as i128);
-                self.push("]");
-            }
-            Kind::Slice { mutable, of } => {
-                self.push(if mutable { "&mut [" } else { "&[" });
-                self.mention(of);
-                self.push("]");
-            }
-            Kind::Fallible(of) => {
-                self.push("Result<");
-                self.mention(of);
-                self.push(">");
-            }
-            Kind::Function {
-                arguments,
-                returns,
-                nullable,
-            } => {
-                self.push(if nullable { "nullable fn(" } else { "fn(" });
-                let mut rest = arguments;
-                while let [argument, tail @ ..] = rest {
-                    self.mention(argument);
-                    if !tail.is_empty() {
-                        self.push(", ");
-                    }
-                    rest = tail;
-                }
-                self.push(")");
-                self.returns(returns);
-            }
-        }
-    }
-}
-
-/// Stops the compiler with a message that holds the name, which only a text made here can.
-const fn ambiguous(name: &str) -> ! {
-    let mut message = Writer::<200> {
-        bytes: [b' '; 200],
-        length: 0,
-        seen: [(0, 0); MAX_TYPES],
-        n_seen: 0,
-    };
-    let (name, _) = name.split_at(if name.len() > 100 { 100 } else { name.len() });
-    message.push("two different types that cross this boundary are both named `");
-    message.push(name);
-    message.push("`: rename one");
-    let (message, _) = message.bytes.split_at(message.length);
-    panic!("{}", as_text(message))
 }
 
 /// One line on which two descriptors disagree.
@@ -459,10 +164,9 @@ fn entry(line: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use alloc::string::ToString;
-    use alloc::vec;
 
     use super::*;
-    use crate::describe::{Field, Function, Variant};
+    use crate::describe::{Describe, Field, Function, Kind, Variant};
 
     const SIDE: Type = Type::new(
         Kind::Enum {
@@ -622,22 +326,5 @@ interface Book: size 24; align 8; version 3
             "b: 2\na: 1",
             &["the same lines in another order or number"],
         );
-    }
-
-    #[test]
-    fn numbers_are_written_in_decimal() {
-        let mut writer = Writer::<200> {
-            bytes: [0; 200],
-            length: 0,
-            seen: [(0, 0); MAX_TYPES],
-            n_seen: 0,
-        };
-        let numbers = [0, 7, 10, 109, i128::from(u64::MAX), i128::from(i64::MIN)];
-        let mut expected = vec![];
-        for number in numbers {
-            writer.number(number);
-            expected.extend(number.to_string().bytes());
-        }
-        assert_eq!(writer.bytes[..writer.length], expected);
     }
 }

@@ -26,6 +26,7 @@ pub mod interface;
 pub mod memory;
 pub mod stamp;
 pub mod table;
+mod writer;
 
 /// Version of what layout cannot show: who calls what when, and what a status means. It is raised
 /// by hand and is part of every descriptor, so raising it refuses every plugin built before.

@@ -1,4 +1,6 @@
 //! What is wrong with the structure of a library: cuts at every byte, and damage done on purpose.
+//!
+//! Over 500 lines, since every violation has its test here.
 
 use keyway_inspect::{Details, Facts, Stack, Violation, inspect};
 use snapbox::{assert_data_eq, str};

@@ -1,4 +1,6 @@
 //! `#[interface]`: from a trait to its `repr(C)` table, the plugin's shims and the host's proxy.
+//!
+//! Over 500 lines, since the three are one walk over one trait and must agree.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -9,6 +11,8 @@ use syn::{
     Attribute, Error, FnArg, ItemTrait, Lifetime, LitInt, Pat, Receiver, ReceiverKind, Result,
     ReturnType, Safety, Token, TraitItem, TraitItemFn, Type, TypeReference,
 };
+
+use crate::generated_at;
 
 /// What stands in the attribute's parentheses.
 pub(crate) struct Options {
@@ -157,7 +161,7 @@ fn function(item: &TraitItem) -> Result<Function<'_>> {
         });
     }
     let returns = match &item.sig.output {
-        ReturnType::Default => syn::parse_quote!(()),
+        ReturnType::Default => syn::parse_quote_spanned!(generated_at(item.sig.ident.span())=> ()),
         ReturnType::Type(_, returns) => owned(returns)?,
     };
     Ok(Function {
@@ -263,17 +267,17 @@ fn owned(written: &Type) -> Result<Type> {
 impl Argument<'_> {
     fn wire(&self) -> TokenStream {
         let owned = &self.owned;
-        quote_spanned!(owned.span()=> <#owned as ::keyway_sdk::abi::interface::Argument>::Wire)
+        quote_spanned!(generated_at(owned.span())=> <#owned as ::keyway_sdk::abi::interface::Argument>::Wire)
     }
 
     fn described(&self) -> TokenStream {
         let owned = &self.owned;
-        quote_spanned!(owned.span()=> <#owned as ::keyway_sdk::abi::interface::Argument>::TYPE)
+        quote_spanned!(generated_at(owned.span())=> <#owned as ::keyway_sdk::abi::interface::Argument>::TYPE)
     }
 
     fn lifted(&self, name: &Ident) -> TokenStream {
         let owned = &self.owned;
-        quote_spanned! {owned.span()=>
+        quote_spanned! {generated_at(owned.span())=>
             <#owned as ::keyway_sdk::abi::interface::Argument>::lift(#name)?
         }
     }
@@ -293,7 +297,7 @@ impl Function<'_> {
 
     fn reply(&self) -> TokenStream {
         let returns = &self.returns;
-        quote_spanned! {returns.span()=>
+        quote_spanned! {generated_at(returns.span())=>
             ::keyway_sdk::abi::interface::Reply<
                 <#returns as ::keyway_sdk::abi::interface::Returned>::Wire
             >
@@ -308,7 +312,8 @@ fn expand_table(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) -> 
     let pointers = functions.iter().map(|function| {
         let wires = function.arguments.iter().map(Argument::wire);
         let reply = function.reply();
-        quote! {
+        // So that an error about one of its types is told at the function.
+        quote_spanned! {generated_at(function.name().span())=>
             unsafe extern "C" fn(
                 *mut ::keyway_sdk::abi::table::Instance,
                 *const ::keyway_sdk::abi::call::CallContext,
@@ -359,7 +364,7 @@ fn expand_proxy(
         // Mixed-site, so that an argument's name can't shadow them.
         let report = Ident::new("report", Span::mixed_site());
         let reply = Ident::new("reply", Span::mixed_site());
-        quote! {
+        quote_spanned! {generated_at(name.span())=>
             #(#docs)*
             #[inline]
             pub fn #name(#receiver #(, #names: #types)*) -> ::core::result::Result<
@@ -405,16 +410,18 @@ fn expand_interface(
     let name = &item.ident;
     let text = name.to_string();
     let version = options.version;
-    let described = functions.iter().map(|function| {
-        let name = function.name();
-        let text = name.to_string();
+    let described = functions.iter().enumerate().map(|(index, function)| {
+        let text = function.name().to_string();
+        // All fields of the table are as large as a pointer. `offset_of!` would say the same, but
+        // it would also repeat, on the attribute's line, each error about a type.
+        let place = index + 1;
         let exclusive = function.exclusive;
         let arguments = function.arguments.iter().map(Argument::described);
         let returns = &function.returns;
         quote! {
             ::keyway_sdk::abi::describe::Function {
                 name: #text,
-                offset: ::core::mem::offset_of!(#table, #name),
+                offset: #place * ::core::mem::size_of::<*const ()>(),
                 exclusive: #exclusive,
                 arguments: &[#(#arguments),*],
                 returns: <#returns as ::keyway_sdk::abi::interface::Returned>::TYPE,
@@ -456,12 +463,16 @@ fn expand_interface(
 /// implements the trait.
 fn expand_export(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) -> TokenStream {
     let name = &item.ident;
-    let names: Vec<_> = functions.iter().map(Function::name).collect();
+    let entries = functions.iter().map(|function| {
+        let name = function.name();
+        quote_spanned!(generated_at(name.span())=> #name: #name::<P>)
+    });
     let shims = functions.iter().map(|function| {
         let shim = function.name();
         let wires: Vec<_> = function.arguments.iter().map(Argument::wire).collect();
-        let values: Vec<_> = (0..wires.len())
-            .map(|at| format_ident!("argument_{at}"))
+        let values = function.arguments.iter().enumerate();
+        let values: Vec<_> = values
+            .map(|(at, of)| format_ident!("argument_{at}", span = generated_at(of.owned.span())))
             .collect();
         let lifted = function
             .arguments
@@ -479,7 +490,7 @@ fn expand_export(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) ->
         let returns = &function.returns;
         let reply = function.reply();
         let unused = (!function.takes_context).then(|| quote!(let _ = context;));
-        quote! {
+        quote_spanned! {generated_at(shim.span())=>
             unsafe extern "C" fn #shim<P: #name + ::keyway_sdk::Plugin>(
                 instance: *mut ::keyway_sdk::abi::table::Instance,
                 context: *const ::keyway_sdk::abi::call::CallContext,
@@ -503,7 +514,7 @@ fn expand_export(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) ->
         impl<P: #name + ::keyway_sdk::Plugin> ::keyway_sdk::Export<P> for dyn #name {
             const TABLE: &'static Self::Table = &#table {
                 size: ::core::mem::size_of::<#table>(),
-                #(#names: #names::<P>,)*
+                #(#entries,)*
             };
         }
 

@@ -6,6 +6,8 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Data, DataEnum, DeriveInput, Error, Fields, Member, Result, Type};
 
+use crate::generated_at;
+
 /// The `repr` of a type, as far as it matters here.
 struct Repr {
     c: bool,
@@ -101,7 +103,7 @@ fn expand_struct(name: &Ident, fields: &Fields, repr: &Repr) -> Result<TokenStre
             Member::Named(name) => name.to_string(),
             Member::Unnamed(index) => index.index.to_string(),
         };
-        quote_spanned! {of.span()=>
+        quote_spanned! {generated_at(of.span())=>
             ::keyway_sdk::abi::describe::Field {
                 name: #text,
                 offset: ::core::mem::offset_of!(Self, #member),
@@ -110,10 +112,10 @@ fn expand_struct(name: &Ident, fields: &Fields, repr: &Repr) -> Result<TokenStre
         }
     });
     let any_bits = types.iter().map(
-        |of| quote_spanned!(of.span()=> <#of as ::keyway_sdk::abi::interface::Layout>::ANY_BITS),
+        |of| quote_spanned!(generated_at(of.span())=> <#of as ::keyway_sdk::abi::interface::Layout>::ANY_BITS),
     );
     let valid = members.iter().zip(&types).map(|(member, of)| {
-        quote_spanned! {of.span()=>
+        quote_spanned! {generated_at(of.span())=>
             <#of as ::keyway_sdk::abi::interface::Layout>::is_valid(&raw const (*at).#member)
         }
     });

@@ -9,6 +9,7 @@ mod interface;
 mod layout;
 
 use proc_macro::TokenStream;
+use proc_macro2::Span;
 use syn::{DeriveInput, ItemTrait, parse_macro_input};
 
 /// Makes a trait callable across the plugin boundary. Documented in `keyway-sdk`.
@@ -28,4 +29,9 @@ pub fn layout(item: TokenStream) -> TokenStream {
     layout::expand(&item)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
+}
+
+/// Errors about generated code are told at `span`, lints know it as generated.
+fn generated_at(span: Span) -> Span {
+    Span::call_site().located_at(span)
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use keyway_abi::call::{CallContext, Context, ErrorReport, PluginError, CallStatus};
+use keyway_abi::call::{CallContext, CallStatus, Context, ErrorReport, PluginError};
 use keyway_abi::interface::Interface;
 use keyway_abi::memory::{OwnedBuffer, Slice, Text};
 use keyway_abi::table::{HostServices, Instance, PluginVTable};
@@ -156,7 +156,10 @@ unsafe extern "C" fn create<P: Plugin>(
     }
 }
 
-unsafe extern "C" fn pause<P: Plugin>(instance: *mut Instance, report: *mut ErrorReport) -> CallStatus {
+unsafe extern "C" fn pause<P: Plugin>(
+    instance: *mut Instance,
+    report: *mut ErrorReport,
+) -> CallStatus {
     // SAFETY: the host passes an instance that only it uses, and has room for the report.
     unsafe { exclusive(instance, report, |plugin: &mut P| Some(plugin.pause())).status }
 }

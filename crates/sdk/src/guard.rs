@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyway_abi::call::{ErrorReport, PluginError, CallStatus};
+use keyway_abi::call::{CallStatus, ErrorReport, PluginError};
 use keyway_abi::interface::{Reply, Returned};
 use keyway_abi::table::Instance;
 
@@ -79,7 +79,7 @@ unsafe fn enter<P, R: Returned>(
     let cell = unsafe { &*instance.cast::<Cell<P>>() };
     if cell.poisoned.load(Ordering::Relaxed) {
         // SAFETY: the caller vouches for the report.
-        return Reply::failed(unsafe { poisoned(report) });
+        return unsafe { poisoned(report) };
     }
     let call = || match call(cell) {
         Some(result) => result.lower(),
@@ -121,15 +121,17 @@ fn invalid_argument() -> PluginError {
     PluginError::invalid_argument("the host passed an argument that is no value of its type")
 }
 
+/// An `extern "C"` function, which never unwinds, and as such the last thing that a shim does: so
+/// the shim of a function that can't panic needs no stack frame.
 #[cold]
-unsafe fn poisoned(report: *mut ErrorReport) -> CallStatus {
+unsafe extern "C" fn poisoned<T>(report: *mut ErrorReport) -> Reply<T> {
     let message = "the instance panicked in an earlier call"
         .to_owned()
         .into_bytes()
         .into();
     // SAFETY: the caller vouches for the report.
     unsafe { report.write(ErrorReport { code: 0, message }) };
-    CallStatus::POISONED
+    Reply::failed(CallStatus::POISONED)
 }
 
 #[cold]

@@ -1,1 +1,3 @@
+//! Orders through the boundary.
+
 fn main() {}

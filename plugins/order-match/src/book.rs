@@ -72,6 +72,7 @@ impl Book {
     }
 
     /// Trades an order as far as it goes; the rest of a limit order waits.
+    #[inline]
     pub fn submit(&mut self, order: Order) -> Outcome {
         let refused = |refused| Outcome {
             refused,

@@ -139,6 +139,7 @@ pub(crate) fn utf8(input: &[u8]) -> Result<&str, PluginError> {
 }
 
 /// Says why an order was refused.
+#[cold]
 pub(crate) fn refused(code: u32) -> PluginError {
     let why = match code {
         refusal::ZERO_QUANTITY => "an order of no lots",

@@ -1,6 +1,6 @@
 //! `explain`: what a refusal code means and what to do about it.
 
-use keyway_host::Code;
+use keyway_host::code::Code;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};

@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keyway_host::{Examination, Expectation, Gate, Verdict};
+use keyway_host::gate::{Examination, Gate};
+use keyway_host::policy::Expectation;
+use keyway_host::refusal::Verdict;
 use keyway_manifest::Triple;
 use serde::Serialize;
 

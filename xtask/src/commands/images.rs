@@ -1,5 +1,7 @@
 //! `cargo xtask images`: the toolchains that plugins are built in.
 
+use std::cell::OnceCell;
+use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
@@ -7,6 +9,7 @@ use serde::Serialize;
 
 use crate::cache::{Cache, write_atomically};
 use crate::container::{Command, Image, Runner};
+use crate::engine::{self, Engine, EngineChoice};
 use crate::failure::Failure;
 use crate::image::{ImageError, Images, tag, trusted_set};
 use crate::shell::Shell;
@@ -40,6 +43,9 @@ struct Selection {
     /// Address of a Debian mirror, tried before all others
     #[arg(long, value_name = "URL")]
     mirror: Vec<String>,
+    /// What runs the commands that some layers need
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineChoice,
 }
 
 /// Runs `images` in `workspace`.
@@ -54,7 +60,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
 fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
     let names = names(selection, &images)?;
-    let made = images.lock(&names, &NoEngine, shell)?;
+    let made = images.lock(&names, &OnDemand::new(selection.engine, shell)?, shell)?;
     write_trusted_set(&images, workspace, selection)?;
     report(&made, shell);
     Ok(())
@@ -62,9 +68,10 @@ fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
 
 fn build(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
+    let runner = OnDemand::new(selection.engine, shell)?;
     let mut made = Vec::new();
     for name in names(selection, &images)? {
-        made.push(images.ensure(&name, &NoEngine, shell)?);
+        made.push(images.ensure(&name, &runner, shell)?);
     }
     report(&made, shell);
     Ok(())
@@ -190,11 +197,35 @@ fn report(made: &[Image], shell: &Shell) {
     }
 }
 
-/// Stands in until engines are there: locks and layers that need a command run can't be made.
-struct NoEngine;
+/// The engine that the user wants, looked for when a command has to run: most builds run none.
+struct OnDemand<'a> {
+    choice: EngineChoice,
+    cache: Cache,
+    shell: &'a Shell,
+    engine: OnceCell<Box<dyn Engine + 'a>>,
+}
 
-impl Runner for NoEngine {
-    fn run(&self, _: &Image, _: &Command) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        Err("no engine is there to run it".into())
+impl<'a> OnDemand<'a> {
+    fn new(choice: EngineChoice, shell: &'a Shell) -> Result<Self, Failure> {
+        let (cache, engine) = (Cache::open()?, OnceCell::new());
+        Ok(Self {
+            choice,
+            cache,
+            shell,
+            engine,
+        })
+    }
+}
+
+impl Runner for OnDemand<'_> {
+    fn run(&self, image: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let engine = match self.engine.get() {
+            Some(engine) => engine,
+            None => {
+                let selected = engine::select(self.choice, &self.cache, self.shell)?;
+                self.engine.get_or_init(|| selected)
+            }
+        };
+        Runner::run(&**engine, image, command)
     }
 }

@@ -225,9 +225,15 @@ fn judge(invocation: &Invocation, status: ExitStatus, ending: Ending) -> Result<
     };
     let find = |is_it: &dyn Fn(&String) -> bool| ending.stderr.iter().find(|line| is_it(line));
     // The client's words when the daemon's socket closes under it.
-    let lost = |line: &String| line.contains("error waiting for container");
+    const LOST: &str = "error waiting for container: ";
+    let lost = |line: &String| line.contains(LOST);
     if let (Stop::Run(_), Some(line)) = (&invocation.stop, find(&lost)) {
-        let reason = line.clone();
+        let reason = line
+            .rsplit(LOST)
+            .next()
+            .unwrap_or(line)
+            .trim_end_matches('"')
+            .to_owned();
         return Err(EngineError::Lost {
             engine,
             command,

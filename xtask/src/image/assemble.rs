@@ -1,4 +1,6 @@
 //! Layers made of what a lock names, and the lock made of what came out.
+//!
+//! Over 500 lines, since a lock is made by the very steps that fulfil it later.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -8,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use keyway_manifest::{Digest, Hasher};
 
 use super::archive::{self, Archive};
-use super::bake;
 use super::deb;
 use super::download::{Downloads, megabytes};
 use super::error::ImageError;
@@ -100,20 +101,6 @@ impl<'a> Assembler<'a> {
                 let scratch = Scratch::create(&self.scratch)?;
                 let member =
                     standard_library::compile(target, &source.image, self.runner, &scratch)?;
-                self.write(vec![member], below, Filter::default())
-            }
-            LayerContent::Baked => {
-                let bake = self
-                    .recipe
-                    .bake
-                    .as_ref()
-                    .expect("a baked layer comes from a script");
-                let scratch = Scratch::create(&self.scratch)?;
-                let script =
-                    self.recipe
-                        .source(&self.images.recipes, &self.lock.image, &bake.script)?;
-                let image = self.image(below.to_vec());
-                let member = bake::run(&image, &script, &bake.into, self.runner, &scratch)?;
                 self.write(vec![member], below, Filter::default())
             }
         }
@@ -216,9 +203,7 @@ impl<'a> Assembler<'a> {
         let mut entries = Entries::of(&name);
         let mut pieces = Vec::new();
         for file in &self.recipe.files {
-            let bytes = self
-                .recipe
-                .source(&self.images.recipes, &self.lock.image, &file.source)?;
+            let bytes = file.content(&self.images.recipes, &self.lock.image)?;
             let data = Data {
                 at: pieces.len() as u64,
                 size: bytes.len() as u64,
@@ -309,7 +294,6 @@ fn contents(recipe: &Recipe) -> Vec<LayerContent> {
     }
     let libraries = recipe.standard_libraries.iter();
     contents.extend(libraries.map(|library| LayerContent::Std(library.target.clone())));
-    contents.extend(recipe.bake.iter().map(|_| LayerContent::Baked));
     contents
 }
 

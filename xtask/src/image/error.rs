@@ -7,7 +7,6 @@ use keyway_manifest::{Digest, Triple};
 use thiserror::Error;
 
 use super::archive::ArchiveError;
-use super::bake::BakeError;
 use super::download::DownloadError;
 use super::layer::LayerError;
 use super::lock::LockError;
@@ -91,9 +90,6 @@ pub enum ImageError {
     /// A standard library that does not compile.
     #[error(transparent)]
     StandardLibrary(#[from] StandardLibraryError),
-    /// A script of a recipe that fails.
-    #[error(transparent)]
-    Bake(#[from] BakeError),
     /// A toolchain that can't be recorded.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
@@ -116,7 +112,7 @@ impl Diagnose for ImageError {
             | Self::Tree(_)
             | Self::Wheel(WheelError::Content { .. })
             | Self::Archive(ArchiveError::Release(_) | ArchiveError::Index { .. }) => Exit::Refused,
-            Self::StandardLibrary(_) | Self::Bake(_) | Self::Toolchain(_) => Exit::Failed,
+            Self::StandardLibrary(_) | Self::Toolchain(_) => Exit::Failed,
             Self::Archive(_)
             | Self::Download(_)
             | Self::Wheel(_)

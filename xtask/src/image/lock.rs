@@ -93,8 +93,6 @@ pub enum LayerContent {
     Std(Triple),
     /// The recipe's files and links.
     Files,
-    /// What the recipe's script left behind.
-    Baked,
 }
 
 impl std::fmt::Display for LayerContent {
@@ -104,7 +102,6 @@ impl std::fmt::Display for LayerContent {
             Self::Wheel(name) => write!(f, "wheel {name}"),
             Self::Std(target) => write!(f, "std {target}"),
             Self::Files => f.write_str("files"),
-            Self::Baked => f.write_str("baked"),
         }
     }
 }
@@ -121,7 +118,6 @@ impl<'de> Deserialize<'de> for LayerContent {
         match text.split_once(' ').unwrap_or((&text, "")) {
             ("packages", "") => Ok(Self::Packages),
             ("files", "") => Ok(Self::Files),
-            ("baked", "") => Ok(Self::Baked),
             ("wheel", name) if !name.is_empty() => Ok(Self::Wheel(name.to_owned())),
             ("std", target) => target.parse().map(Self::Std).map_err(D::Error::custom),
             _ => Err(D::Error::custom(format_args!(

@@ -221,7 +221,7 @@ mod tests {
         let mirrors = Mirrors::new(
             "trixie",
             &["http://user.example/debian/".into()],
-            vec![
+            &[
                 "http://machine.example".into(),
                 "http://user.example/debian".into(),
             ],

@@ -49,8 +49,6 @@ pub struct Recipe {
     /// Symbolic links.
     #[serde(default, rename = "link")]
     pub links: Vec<LinkEntry>,
-    /// What a command run in the image leaves behind, as a layer.
-    pub bake: Option<Bake>,
     /// Targets that the image builds for, for each a toolchain record is locked.
     #[serde(default, rename = "toolchain")]
     pub toolchains: Vec<Toolchain>,
@@ -108,6 +106,23 @@ pub struct FileEntry {
     pub executable: bool,
 }
 
+impl FileEntry {
+    /// The file's content with line feeds alone, so that a checkout with other line ends makes the
+    /// same image.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn content(&self, folder: &Path, image: &str) -> Result<Vec<u8>, RecipeError> {
+        let path = folder.join(&self.source);
+        let error = |source| RecipeError::Read {
+            image: image.to_owned(),
+            path: path.clone(),
+            source,
+        };
+        fs::read(&path).map(line_feeds).map_err(error)
+    }
+}
+
 /// A symbolic link.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,16 +131,6 @@ pub struct LinkEntry {
     pub path: String,
     /// What it says.
     pub target: String,
-}
-
-/// A script run in the image, of which a folder becomes a layer.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Bake {
-    /// The script, below the recipe's folder; it writes into `/out`.
-    pub script: PathBuf,
-    /// Where the content of `/out` goes.
-    pub into: String,
 }
 
 /// A target that the image builds for.
@@ -148,7 +153,7 @@ pub struct Toolchain {
 pub struct LinkerCommand {
     /// Its name.
     pub name: String,
-    /// The command whose first line of output is the version.
+    /// The command of whose first line of output the last word is the version.
     pub command: Vec<String>,
 }
 
@@ -272,36 +277,10 @@ impl Recipe {
             hasher.update(bytes);
         };
         feed(&line_feeds(text.into_bytes()));
-        for source in recipe.sources() {
-            feed(&recipe.source(folder, image, source)?);
+        for file in &recipe.files {
+            feed(&file.content(folder, image)?);
         }
         Ok((recipe, hasher.finish()))
-    }
-
-    /// The content of a file that the recipe names, with line feeds alone, so that a checkout with
-    /// other line ends makes the same image.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn source(
-        &self,
-        folder: &Path,
-        image: &str,
-        source: &Path,
-    ) -> Result<Vec<u8>, RecipeError> {
-        let path = folder.join(source);
-        fs::read(&path)
-            .map(line_feeds)
-            .map_err(|source| RecipeError::Read {
-                image: image.to_owned(),
-                path,
-                source,
-            })
-    }
-
-    fn sources(&self) -> impl Iterator<Item = &Path> {
-        let files = self.files.iter().map(|file| file.source.as_path());
-        files.chain(self.bake.iter().map(|bake| bake.script.as_path()))
     }
 
     fn check(&self, path: &Path) -> Result<(), RecipeError> {
@@ -357,10 +336,6 @@ impl Recipe {
         }
         for link in &self.links {
             inside("link path", &link.path)?;
-        }
-        if let Some(bake) = &self.bake {
-            inside("bake script", &bake.script.to_string_lossy())?;
-            inside("bake into", &bake.into)?;
         }
         for toolchain in &self.toolchains {
             if toolchain.linker.command.is_empty() {

@@ -92,7 +92,11 @@ pub fn record(
         llvm: field("LLVM version")?,
     };
     let output = read("linker");
-    let version = output.lines().next().unwrap_or_default().trim().to_owned();
+    let version = output
+        .lines()
+        .next()
+        .and_then(|line| line.split_whitespace().next_back());
+    let version = version.unwrap_or_default().to_owned();
     if version.is_empty() {
         return Err(silent(&arguments.join(" "), "version", &output));
     }

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use keyway_manifest::{Digest, Hasher};
 use keyway_xtask::cache::Cache;
 use keyway_xtask::container::{Access, Command, Image, Layer, Mount};
-use keyway_xtask::engine::{Engine, EngineError, Sandbox, Stream};
+use keyway_xtask::engine::{Daemon, Docker, Engine, EngineError, Owner, Sandbox, Stream};
 use keyway_xtask::shell::Shell;
 use tempfile::TempDir;
 
@@ -61,6 +61,12 @@ impl Fixture {
     /// Every engine that works on this machine; says which does not.
     pub(crate) fn engines(&self) -> Vec<Box<dyn Engine>> {
         let mut engines: Vec<Box<dyn Engine>> = Vec::new();
+        match Daemon::find() {
+            Ok(daemon) => {
+                engines.push(Box::new(Docker::new(daemon, Owner::this_process(), &SHELL)));
+            }
+            Err(error) => eprintln!("skipped: {error}"),
+        }
         let sandbox = self.sandbox();
         match sandbox.probe() {
             Ok(()) => engines.push(Box::new(sandbox)),

@@ -1,20 +1,28 @@
 //! Ctrl-C, and `kill -9`: nothing is left running. Each runs an engine in a process of its own,
 //! which is this test program again.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use keyway_xtask::engine::{EngineError, Stream};
-use keyway_xtask::failure::{Diagnose, Exit};
+use keyway_xtask::engine::{Daemon, Docker, Engine, Owner, Stream};
+use keyway_xtask::failure::Diagnose;
+use keyway_xtask::shell::Shell;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::{Fixture, probe};
 
 /// Names the engine that the other process runs.
 const ROLE: &str = "KEYWAY_TEST_ENGINE";
-const MARK: &str = "probe wait";
+/// An argument that no other process on this machine has.
+const MARK: &str = "KEYWAY_TEST_MARK";
 
 /// The other process: waits inside the image until it is stopped. As a test, it does nothing.
 #[test]
@@ -30,33 +38,42 @@ fn waits_inside_an_image() {
         .find(|one| one.name() == name)
         .unwrap();
     let error = engine
-        .run(&image, &probe(&["wait"]), &mut |stream, line| {
-            if stream == Stream::Stdout && line == "ready" {
-                eprintln!("ready");
-            }
-        })
+        .run(
+            &image,
+            &probe(&["wait", &std::env::var(MARK).unwrap()]),
+            &mut |stream, line| {
+                if stream == Stream::Stdout && line == "ready" {
+                    eprintln!("ready");
+                }
+            },
+        )
         .unwrap_err();
-    assert!(
-        matches!(error, EngineError::Interrupted { .. }),
-        "{error:?}"
-    );
-    assert_eq!(error.exit(), Exit::Interrupted);
-    eprintln!("interrupted");
+    eprintln!("{error} ({:?})", error.exit());
 }
 
-fn start(engine: &str) -> (Child, impl Iterator<Item = String>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+fn start(engine: &str, mark: &str) -> (Child, impl Iterator<Item = String>) {
+    start_with(engine, mark, |_| {})
+}
+
+fn start_with(
+    engine: &str,
+    mark: &str,
+    change: impl FnOnce(&mut Command),
+) -> (Child, impl Iterator<Item = String>) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .args([
             "--exact",
             "interrupts::waits_inside_an_image",
             "--nocapture",
         ])
         .env(ROLE, engine)
+        .env(MARK, mark)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .unwrap();
+        .process_group(0);
+    change(&mut command);
+    let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok);
@@ -68,14 +85,11 @@ fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
-/// Processes of the test image whose tool is `tool`, found by what only they have in their
-/// environment and command line.
-fn n_left() -> usize {
+/// Processes with the mark, wherever they run: this machine sees into every PID namespace.
+fn n_left(mark: &str) -> usize {
     let is_ours = |pid: &str| {
-        let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        String::from_utf8_lossy(&read("cmdline"))
-            .replace('\0', " ")
-            .contains(MARK)
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(mark)
     };
     std::fs::read_dir("/proc")
         .unwrap()
@@ -84,19 +98,18 @@ fn n_left() -> usize {
         .count()
 }
 
-fn wait_until_none_is_left(engine: &str) {
+fn wait_until_none_is_left(engine: &str, mark: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while n_left() > 0 {
+    while n_left(mark) > 0 {
         assert!(
             Instant::now() < deadline,
             "{engine}: {} processes are left",
-            n_left()
+            n_left(mark)
         );
-        std::thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// One test, since the processes of two could not be told apart.
 #[test]
 fn nothing_is_left_running() {
     let names: Vec<_> = Fixture::new()
@@ -105,17 +118,156 @@ fn nothing_is_left_running() {
         .map(|engine| engine.name())
         .collect();
     for engine in names {
-        for number in [Signal::INT, Signal::TERM] {
-            let (mut child, mut lines) = start(engine);
-            assert!(n_left() >= 2, "{engine}");
+        for number in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mark = format!("mark-{}-{engine}-{}", std::process::id(), number.as_raw());
+            let (mut child, mut lines) = start(engine, &mark);
+            assert!(n_left(&mark) >= 2, "{engine}");
             signal(&child, number);
-            assert!(lines.any(|line| line == "interrupted"), "{engine}");
+            let said = lines.next().unwrap();
+            assert_eq!(
+                said,
+                format!("interrupted while `probe wait {mark}` ran (Interrupted)")
+            );
             assert!(child.wait().unwrap().success(), "{engine}");
-            wait_until_none_is_left(engine);
+            wait_until_none_is_left(engine, &mark);
         }
-        let (mut child, _lines) = start(engine);
+        let mark = format!("mark-{}-{engine}-kill", std::process::id());
+        let (mut child, _lines) = start(engine, &mark);
         signal(&child, Signal::KILL);
         child.wait().unwrap();
-        wait_until_none_is_left(engine);
+        wait_until_none_is_left(engine, &mark);
     }
+}
+
+/// What `kill -9` of the tool and of Docker's client leaves, the next run takes away; but only if
+/// its owner is known to be gone.
+#[test]
+fn containers_of_killed_runs_are_swept() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    let Some(docker) = fixture
+        .engines()
+        .into_iter()
+        .find(|one| one.name() == "docker")
+    else {
+        return;
+    };
+    let id = docker.prepare(&image).unwrap().location;
+    let owner = Owner::this_process();
+    let create = |label: String| {
+        let label = format!("keyway.owner={label}");
+        let args = [
+            OsStr::new("create"),
+            "--label".as_ref(),
+            label.as_ref(),
+            &id,
+            "probe".as_ref(),
+        ];
+        duct::cmd("docker", args).read().unwrap()
+    };
+    // No process has started at tick 1 but the first.
+    let gone = create(format!("{}/4000000000/1", owner.scope));
+    let reused = create(format!("{}/{}/1", owner.scope, owner.pid));
+    let alive = create(format!("{}/{}/{}", owner.scope, owner.pid, owner.start));
+    let elsewhere = create("elsewhere/4000000000/1".to_owned());
+
+    let shell = Shell::silent();
+    Docker::new(Daemon::find().unwrap(), owner, &shell)
+        .prepare(&image)
+        .unwrap();
+
+    let is_there = |id: &String| {
+        let found = duct::cmd!("docker", "inspect", id)
+            .stdout_null()
+            .stderr_null()
+            .unchecked();
+        found.run().unwrap().status.success()
+    };
+    assert_eq!(
+        [&gone, &reused, &alive, &elsewhere].map(is_there),
+        [false, false, true, true]
+    );
+    duct::cmd!("docker", "rm", alive, elsewhere)
+        .stdout_null()
+        .run()
+        .unwrap();
+}
+
+/// Stands between Docker's client and its daemon, until it is dropped.
+struct Proxy {
+    socket: PathBuf,
+    open: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Proxy {
+    fn start(folder: &Path) -> Self {
+        let host = std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".into());
+        let daemon = host
+            .strip_prefix("unix://")
+            .expect("a daemon on this machine")
+            .to_owned();
+        let socket = folder.join("proxy.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let known = Arc::clone(&open);
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(server) = UnixStream::connect(&daemon) else {
+                    return;
+                };
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let mut from = from.try_clone().unwrap();
+                    let mut to = to.try_clone().unwrap();
+                    known.lock().unwrap().push(from.try_clone().unwrap());
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Write);
+                    });
+                }
+            }
+        });
+        Self { socket, open }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_daemon_that_dies_under_a_command() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    let Some(docker) = fixture
+        .engines()
+        .into_iter()
+        .find(|one| one.name() == "docker")
+    else {
+        return;
+    };
+    docker.prepare(&image).unwrap();
+    let proxy = Proxy::start(fixture.path());
+    let mark = format!("mark-{}-lost", std::process::id());
+    let host = format!("unix://{}", proxy.socket.display());
+    let (mut child, mut lines) = start_with("docker", &mark, |command| {
+        command.env("DOCKER_HOST", host);
+    });
+    drop(proxy);
+    let said = lines.next().unwrap();
+    child.wait().unwrap();
+    let expected = format!(
+        "docker: the engine stopped while `probe wait {mark}` ran: unexpected EOF (Environment)"
+    );
+    assert_eq!(said, expected);
+    // The daemon is back, and the container is still there; its owner is not.
+    assert!(n_left(&mark) >= 2);
+    let shell = Shell::silent();
+    Docker::new(Daemon::find().unwrap(), Owner::this_process(), &shell)
+        .prepare(&image)
+        .unwrap();
+    wait_until_none_is_left("docker", &mark);
 }

@@ -27,8 +27,8 @@ fn main() {
         "read" => print!("{}", fs::read_to_string(&args[2]).unwrap()),
         "wait" => {
             // A child of its own, which must end with it.
-            if args.len() == 2 {
-                process::Command::new("/bin/probe").args(["wait", "child"]).spawn().unwrap();
+            if args.len() == 3 {
+                process::Command::new("/bin/probe").args(["wait", &args[2], "child"]).spawn().unwrap();
                 println!("ready");
             }
             thread::sleep(Duration::from_secs(600));

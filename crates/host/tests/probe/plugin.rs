@@ -164,3 +164,10 @@ impl Probe for Puppet {
 }
 
 export_plugin!(Puppet: dyn Probe);
+
+/// What [`Probe::add`] is without the contract: the benchmark's peer. A plugin of your own exports
+/// nothing but what `export_plugin!` does.
+#[unsafe(no_mangle)]
+pub extern "C" fn plain_add(_: *const (), left: u8, right: i64) -> i64 {
+    i64::from(left) + right
+}

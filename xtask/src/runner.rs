@@ -1,0 +1,198 @@
+//! Runs a target's host program on its plugins: loads each, calls it, unloads it.
+//!
+//! The program is `keyway-host`, built for the target in the image that built the plugins. It runs
+//! inside an image as well, never on this machine itself: what is tested is what was built, and a
+//! plugin that misbehaves sees nothing of the user's. What it did is read from its JSON events, one
+//! outcome a plugin; a plugin that no event names did not pass.
+
+mod wine;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use keyway_manifest::Triple;
+use serde::{Deserialize, Serialize};
+
+use crate::container::{Access, Command, Image, Mount};
+use crate::dist::Entry;
+use crate::engine::{Engine, EngineError, Stream};
+use crate::shell::Shell;
+use crate::targets::Runner;
+
+pub use wine::{Prefix, WineError};
+
+/// What came of one plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Outcome {
+    /// It was loaded, called and unloaded.
+    Passed {
+        /// How many calls returned what they should.
+        calls: u64,
+    },
+    /// The host's gate refused it.
+    Refused {
+        /// The codes.
+        codes: Vec<String>,
+    },
+    /// It was loaded, or nearly, and something went wrong.
+    Failed {
+        /// What.
+        message: String,
+    },
+}
+
+/// How programs for a target are run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// The image that built it runs it too.
+    Native,
+    /// Wine runs it, with a prepared prefix.
+    Wine(Prefix),
+}
+
+/// Where `dist/` is seen inside.
+const DIST: &str = "/dist";
+/// Where the folder with the host program is seen inside.
+const HOST: &str = "/host";
+
+/// Why programs for `target` can't be run on this machine, if they can't.
+pub fn obstacle(target: &Triple, runner: Runner) -> Option<String> {
+    let machine = std::env::consts::ARCH;
+    let architecture = target.as_str().split('-').next().unwrap_or_default();
+    match runner {
+        Runner::None => Some("its `runner` in `targets.toml` is \"none\"".to_owned()),
+        // Engines run images of the machine's own architecture.
+        Runner::Native | Runner::Wine if architecture != machine => {
+            Some(format!("this machine is of architecture {machine}"))
+        }
+        Runner::Native | Runner::Wine => None,
+    }
+}
+
+/// The command that runs `program` on the libraries of `entries`. Pure: it reads nothing.
+pub fn command(way: &Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
+    let (folder, name) = (program.parent().unwrap_or(program), program.file_name());
+    let name = name.unwrap_or_default().to_string_lossy();
+    let mut argv: Vec<OsString> = vec![
+        way.guest(&format!("{HOST}/{name}")).into(),
+        "--json".into(),
+        "exercise".into(),
+    ];
+    argv.extend(
+        entries
+            .iter()
+            .map(|entry| OsString::from(library(way, entry))),
+    );
+    let mount = |host: &Path, guest: &str| Mount {
+        host: host.to_owned(),
+        guest: guest.into(),
+        access: Access::ReadOnly,
+    };
+    let command = Command {
+        argv,
+        env: BTreeMap::new(),
+        workdir: PathBuf::from("/tmp"),
+        mounts: vec![mount(folder, HOST), mount(dist, DIST)],
+    };
+    match way {
+        Way::Native => command,
+        Way::Wine(prefix) => prefix.wrap(command),
+    }
+}
+
+impl Way {
+    /// A path inside the image as the program itself spells it.
+    fn guest(&self, path: &str) -> String {
+        match self {
+            Self::Native => path.to_owned(),
+            // Wine shows the root as drive Z.
+            Self::Wine(_) => format!("Z:{}", path.replace('/', "\\")),
+        }
+    }
+}
+
+fn library(way: &Way, entry: &Entry) -> String {
+    way.guest(&format!("{DIST}/{}", entry.library))
+}
+
+/// Runs `program` on the libraries of `entries`, all in one process; one outcome each, in order.
+///
+/// # Errors
+/// If the program could not be run at all.
+pub fn run(
+    engine: &dyn Engine,
+    image: &Image,
+    way: &Way,
+    program: &Path,
+    dist: &Path,
+    entries: &[&Entry],
+    shell: &Shell,
+) -> Result<Vec<Outcome>, EngineError> {
+    let mut told = Told::default();
+    let command = command(way, program, dist, entries);
+    let ended = engine.run(image, &command, &mut |stream, line| match stream {
+        Stream::Stdout => told.line(line.trim_end_matches('\r'), shell),
+        Stream::Stderr => shell.detail("Host", line),
+    });
+    let silence = match ended {
+        Ok(()) => "the host program did not say what came of it".to_owned(),
+        // A refusal or failure is in the events; a crash is not.
+        Err(error @ EngineError::CommandFailed { .. }) => format!("the host program {error}"),
+        Err(error) => return Err(error),
+    };
+    let outcome = |entry: &&Entry| {
+        let of = told.outcomes.remove(&library(way, entry));
+        of.unwrap_or_else(|| Outcome::Failed {
+            message: silence.clone(),
+        })
+    };
+    Ok(entries.iter().map(outcome).collect())
+}
+
+/// A line of the host program's output.
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+enum Event {
+    Exercise {
+        path: String,
+        calls: u64,
+    },
+    Verdict {
+        path: String,
+        refusals: Vec<Refusal>,
+    },
+    Failure {
+        path: String,
+        message: String,
+    },
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    code: String,
+}
+
+/// By path, what the host program has told.
+#[derive(Default)]
+struct Told {
+    outcomes: BTreeMap<String, Outcome>,
+}
+
+impl Told {
+    fn line(&mut self, line: &str, shell: &Shell) {
+        let (path, outcome) = match serde_json::from_str(line) {
+            Ok(Event::Exercise { path, calls }) => (path, Outcome::Passed { calls }),
+            Ok(Event::Failure { path, message }) => (path, Outcome::Failed { message }),
+            Ok(Event::Verdict { refusals, .. }) if refusals.is_empty() => return,
+            Ok(Event::Verdict { path, refusals }) => {
+                let codes = refusals.into_iter().map(|refusal| refusal.code).collect();
+                (path, Outcome::Refused { codes })
+            }
+            // A plugin may print.
+            Err(_) => return shell.detail("Host", line),
+        };
+        self.outcomes.insert(path, outcome);
+    }
+}
