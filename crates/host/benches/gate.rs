@@ -10,7 +10,7 @@ use criterion::{Criterion, Throughput};
 use keyway_abi::descriptor;
 use keyway_abi::stamp::Stamp;
 use keyway_host::services::Services;
-use keyway_host::{Expectation, Gate, Host, ImportPolicy, ToolchainPolicy};
+use keyway_host::{Expectation, Gate, Host, ImportPolicy, Plugin, ToolchainPolicy};
 use keyway_inspect::{Header, inspect};
 use keyway_manifest::{Digest, Manifest};
 use tempfile::TempDir;
@@ -49,7 +49,7 @@ fn bench(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("gate");
     group.bench_function("whole", |b| {
-        check(b, &Gate::new(expectation.clone()), &library)
+        check(b, &Gate::new(expectation.clone()), &library);
     });
     group.bench_function("rejected by its header", |b| {
         check(b, &Gate::new(elsewhere.clone()), &library);
@@ -69,7 +69,7 @@ fn bench(c: &mut Criterion) {
 
     let host = Host::new(expectation, Services::new(|_, _| ())).expect("a host");
     c.bench_function("check, stage, load, unload", |b| {
-        b.iter(|| host.load(&library, b"").map(|plugin| plugin.unload()));
+        b.iter(|| host.load(&library, b"").map(Plugin::unload));
     });
 }
 
