@@ -90,7 +90,8 @@ impl Build<'_> {
         let command = run::command(step, argv, &folders, vendored);
         let label = step.target.triple.to_string();
         let mut follower = Follower::new(self.shell, label, self.n_units(step));
-        let ended = self.engine.run(&image, &command, &mut |stream, line| follower.line(stream, line));
+        let ended =
+            self.engine.run(&image, &command, &mut |stream, line| follower.line(stream, line));
         let built = follower.finish();
         match ended {
             Ok(()) => Ok(built),
@@ -120,11 +121,13 @@ impl Build<'_> {
         let target = &step.target.triple;
         let image = &step.image.name;
         self.shell.status("Building", format_args!("{program} for {target} in image `{image}`"));
-        let built = self.cargo(step, step.cargo_program(package, program, self.n_jobs), vendored)?;
+        let built =
+            self.cargo(step, step.cargo_program(package, program, self.n_jobs), vendored)?;
         let Some(guest) = built.programs.get(package) else {
             let message = format!("`{program}` was not built for {target}");
-            return Err(Failure::new(Exit::Failed, message)
-                .with_hint("the compiler's errors are above"));
+            return Err(
+                Failure::new(Exit::Failed, message).with_hint("the compiler's errors are above")
+            );
         };
         Ok(artifact::on_host(guest, &self.folders_of(step)))
     }

@@ -137,12 +137,11 @@ impl<'a> Survey<'a> {
         for target in targets {
             let wanted = self.plugins.select(plugins)?;
             let image = self.image(target)?;
-            let record = image.toolchains.get(&target.triple).ok_or_else(|| {
-                SurveyError::NoToolchain {
+            let record =
+                image.toolchains.get(&target.triple).ok_or_else(|| SurveyError::NoToolchain {
                     image: image.name.clone(),
                     target: target.triple.clone(),
-                }
-            })?;
+                })?;
             let all = &self.plugins.plugins;
             let mut step = Step::new(target, &image, record, all, &wanted, &self.inputs);
             for artifact in &mut step.artifacts {

@@ -23,10 +23,7 @@ const SIZE: usize = 400_000;
 
 fn bench(c: &mut Criterion) {
     let folder = TempDir::new().expect("a folder");
-    let file = canary::LIBRARY
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("a name");
+    let file = canary::LIBRARY.file_name().and_then(|name| name.to_str()).expect("a name");
     let mut bytes = fs::read(&*canary::LIBRARY).expect("the canary");
     // What follows the section headers is not looked at, but read and hashed.
     bytes.resize(bytes.len().max(SIZE), 0);

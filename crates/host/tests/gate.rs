@@ -28,10 +28,7 @@ struct Plugin {
 
 impl Plugin {
     fn new() -> Self {
-        let file = canary::LIBRARY
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name");
+        let file = canary::LIBRARY.file_name().and_then(|name| name.to_str()).expect("a name");
         let bytes = fs::read(&*canary::LIBRARY).expect("the library");
         Self::of(&bytes, canary::manifest(&bytes, file))
     }
@@ -40,11 +37,7 @@ impl Plugin {
         let folder = TempDir::new().expect("a folder");
         let library = folder.path().join(manifest.artifact.file.as_str());
         fs::write(&library, bytes).expect("the library is written");
-        let plugin = Self {
-            folder,
-            library,
-            manifest,
-        };
+        let plugin = Self { folder, library, manifest };
         plugin.describe();
         plugin
     }
@@ -83,19 +76,14 @@ fn check(path: &Path, expectation: Expectation) -> String {
 
 fn codes(path: &Path, expectation: Expectation) -> Vec<Code> {
     let outcome = Gate::new(expectation).check(path);
-    let refusals = outcome
-        .err()
-        .map(|rejection| rejection.refusals)
-        .unwrap_or_default();
+    let refusals = outcome.err().map(|rejection| rejection.refusals).unwrap_or_default();
     refusals.iter().map(|refusal| refusal.code).collect()
 }
 
 #[test]
 fn admits_what_it_expects() {
     let plugin = Plugin::new();
-    let admission = Gate::new(expectation())
-        .check(&plugin.library)
-        .expect("an admission");
+    let admission = Gate::new(expectation()).check(&plugin.library).expect("an admission");
     assert_eq!(admission.bytes(), plugin.bytes());
     assert_eq!(*admission.manifest(), plugin.manifest);
     assert_eq!(admission.stamp().expect("a stamp").name, "canary");
@@ -105,10 +93,8 @@ fn admits_what_it_expects() {
 #[test]
 fn targets() {
     let plugin = Plugin::new();
-    let on = |target: &str| Expectation {
-        target: target.parse().expect("a triple"),
-        ..expectation()
-    };
+    let on =
+        |target: &str| Expectation { target: target.parse().expect("a triple"), ..expectation() };
     assert_data_eq!(
         check(&plugin.library, on("x86_64-pc-windows-gnu")),
         str![[r#"
@@ -141,10 +127,7 @@ KW321 target: it was built for another target: found `x86_64-unknown-linux-gnu`,
 #[test]
 fn c_libraries() {
     let plugin = Plugin::new();
-    let with = |family, floor| Expectation {
-        libc: Some(Libc { family, floor }),
-        ..expectation()
-    };
+    let with = |family, floor| Expectation { libc: Some(Libc { family, floor }), ..expectation() };
     let old = Some(LibcVersion::new(2, 2));
     assert_data_eq!(
         check(&plugin.library, with(LibcFamily::Glibc, old)),
@@ -156,34 +139,22 @@ fn c_libraries() {
         check(&plugin.library, with(LibcFamily::Musl, None)),
         str!["KW601 libc: it needs another C library: found `glibc`, expected `musl`"]
     );
-    let unknown = Expectation {
-        libc: None,
-        ..expectation()
-    };
+    let unknown = Expectation { libc: None, ..expectation() };
     assert_eq!(check(&plugin.library, unknown), "");
 }
 
 #[test]
 fn finds_the_c_library_of_this_process() {
     let libc = keyway_host::libc::this_process().expect("a C library");
-    let output = Command::new("getconf")
-        .arg("GNU_LIBC_VERSION")
-        .output()
-        .expect("getconf");
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().expect("getconf");
     let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    assert_eq!(
-        format!("{} {}", libc.family, libc.floor.expect("a version")),
-        version
-    );
+    assert_eq!(format!("{} {}", libc.family, libc.floor.expect("a version")), version);
 }
 
 #[test]
 fn toolchains() {
     let plugin = Plugin::new();
-    let with = |toolchains| Expectation {
-        toolchains,
-        ..expectation()
-    };
+    let with = |toolchains| Expectation { toolchains, ..expectation() };
     let any = with(ToolchainPolicy::AnyWithMatchingAbi);
     assert_eq!(check(&plugin.library, any), "");
     assert_eq!(HOST_TOOLCHAIN, None, "this test was built by cargo alone");
@@ -193,10 +164,7 @@ fn toolchains() {
             "KW503 toolchain: it was not built by the host's toolchain: found toolchain `[..]` (rustc 0.0.0, LLVM 0, cc 0, the machine's own), expected the host's own, but the host was built outside of any image"
         ]
     );
-    let list = format!(
-        "# comment\n\n{} x86_64-unknown-linux-gnu\n",
-        canary::toolchain().hash()
-    );
+    let list = format!("# comment\n\n{} x86_64-unknown-linux-gnu\n", canary::toolchain().hash());
     let target: Triple = "x86_64-unknown-linux-gnu".parse().expect("a triple");
     let trusted = ToolchainPolicy::trusted(&list, &target).expect("a list");
     assert_eq!(check(&plugin.library, with(trusted)), "");
@@ -215,20 +183,14 @@ fn toolchains() {
 fn reads_the_list_that_is_built_in() {
     for target in ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu"] {
         let target: Triple = target.parse().expect("a triple");
-        assert!(matches!(
-            ToolchainPolicy::released(&target),
-            ToolchainPolicy::Trusted(_)
-        ));
+        assert!(matches!(ToolchainPolicy::released(&target), ToolchainPolicy::Trusted(_)));
     }
 }
 
 #[test]
 fn imports() {
     let plugin = Plugin::new();
-    let with = |imports| Expectation {
-        imports,
-        ..expectation()
-    };
+    let with = |imports| Expectation { imports, ..expectation() };
     assert_eq!(check(&plugin.library, with(ImportPolicy::Any)), "");
     let usual = ImportPolicy::usual(&expectation().target);
     assert_data_eq!(
@@ -243,22 +205,10 @@ fn imports() {
 fn import_patterns() {
     let names = ["libc.so.6", "ld-linux*.so.*", "api-ms-win-core-*.dll"];
     let list = ImportPolicy::Listed(names.iter().map(|&name| name.to_owned()).collect());
-    for good in [
-        "libc.so.6",
-        "ld-linux-x86-64.so.2",
-        "API-MS-Win-Core-Synch-l1-2-0.DLL",
-    ] {
+    for good in ["libc.so.6", "ld-linux-x86-64.so.2", "API-MS-Win-Core-Synch-l1-2-0.DLL"] {
         assert!(list.allows(good), "{good}");
     }
-    for bad in [
-        "libc.so.60",
-        "libc.so",
-        "ld-linux",
-        "ld-linux.so",
-        "xld-linux.so.2",
-        "dll",
-        "",
-    ] {
+    for bad in ["libc.so.60", "libc.so", "ld-linux", "ld-linux.so", "xld-linux.so.2", "dll", ""] {
         assert!(!list.allows(bad), "{bad}");
     }
 }
@@ -294,11 +244,7 @@ fn a_large_manifest() {
 fn finds_the_manifest_of_a_name_with_hyphens() {
     let plugin = Plugin::new();
     let rename = |from: &str, to: &str| {
-        fs::rename(
-            plugin.folder.path().join(from),
-            plugin.folder.path().join(to),
-        )
-        .expect("moved");
+        fs::rename(plugin.folder.path().join(from), plugin.folder.path().join(to)).expect("moved");
     };
     rename("libcanary.so", "liborder_match.so");
     rename("canary.manifest.json", "order-match.manifest.json");
@@ -321,12 +267,7 @@ fn tells_everything_at_once() {
     let codes = codes(&plugin.library, expectation);
     assert_eq!(
         codes[..4],
-        [
-            Code::SizeDiffers,
-            Code::StampDiffers,
-            Code::Untrusted,
-            Code::ForbiddenImport
-        ]
+        [Code::SizeDiffers, Code::StampDiffers, Code::Untrusted, Code::ForbiddenImport]
     );
     assert!(codes.is_sorted_by_key(|code| code.check()));
 }
@@ -347,23 +288,15 @@ fn a_library_without_a_stamp() {
         check(&plugin.library, expectation()),
         str!["KW401 stamp: the library has no stamp: found no stamp, expected a section `.keyway`"]
     );
-    let optional = Expectation {
-        stamp: StampPolicy::Optional,
-        ..expectation()
-    };
-    let admission = Gate::new(optional)
-        .check(&plugin.library)
-        .expect("an admission");
+    let optional = Expectation { stamp: StampPolicy::Optional, ..expectation() };
+    let admission = Gate::new(optional).check(&plugin.library).expect("an admission");
     assert_eq!(admission.stamp(), None);
 }
 
 /// A library of the machine's C compiler.
 fn build_c(source: &str, flags: &[&str]) -> Vec<u8> {
     let folder = TempDir::new().expect("a folder");
-    let (input, output) = (
-        folder.path().join("library.c"),
-        folder.path().join("library.so"),
-    );
+    let (input, output) = (folder.path().join("library.c"), folder.path().join("library.so"));
     fs::write(&input, source).expect("the source is written");
     let command = Command::new("cc")
         .args(["-shared", "-o"])
@@ -371,11 +304,7 @@ fn build_c(source: &str, flags: &[&str]) -> Vec<u8> {
         .args(flags)
         .output()
         .expect("a C compiler");
-    assert!(
-        command.status.success(),
-        "{}",
-        String::from_utf8_lossy(&command.stderr)
-    );
+    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
     fs::read(output).expect("the library")
 }
 
@@ -385,13 +314,7 @@ fn mapping_codes(source: &str, flags: &[&str]) -> Vec<Code> {
     let folder = TempDir::new().expect("a folder");
     let library = folder.path().join("library.so");
     fs::write(&library, bytes).expect("the library is written");
-    let mut codes = codes(
-        &library,
-        Expectation {
-            imports: ImportPolicy::Any,
-            ..expectation()
-        },
-    );
+    let mut codes = codes(&library, Expectation { imports: ImportPolicy::Any, ..expectation() });
     codes.retain(|code| code.check() == Check::Imports);
     codes
 }
@@ -400,23 +323,11 @@ fn mapping_codes(source: &str, flags: &[&str]) -> Vec<Code> {
 fn what_a_library_does_to_the_process() {
     const CODE: &str = "int answer(void) { return 42; }";
     assert_eq!(mapping_codes(CODE, &["-fPIC"]), []);
-    assert_eq!(
-        mapping_codes(CODE, &["-fPIC", "-Wl,-rpath,/opt"]),
-        [Code::RunPath]
-    );
-    assert_eq!(
-        mapping_codes(CODE, &["-fPIC", "-z", "execstack"]),
-        [Code::ExecutableStack]
-    );
-    assert_eq!(
-        mapping_codes(CODE, &["-fPIC", "-nostdlib", "-Wl,-N"]),
-        [Code::WritableCode]
-    );
+    assert_eq!(mapping_codes(CODE, &["-fPIC", "-Wl,-rpath,/opt"]), [Code::RunPath]);
+    assert_eq!(mapping_codes(CODE, &["-fPIC", "-z", "execstack"]), [Code::ExecutableStack]);
+    assert_eq!(mapping_codes(CODE, &["-fPIC", "-nostdlib", "-Wl,-N"]), [Code::WritableCode]);
     let text = "int answer; __asm__(\".text\\n.quad answer\\n\");";
-    assert_eq!(
-        mapping_codes(text, &["-fPIC", "-Wl,-z,notext"]),
-        [Code::TextRelocations]
-    );
+    assert_eq!(mapping_codes(text, &["-fPIC", "-Wl,-z,notext"]), [Code::TextRelocations]);
 }
 
 /// A DLL that switches off what protects the process.
@@ -424,10 +335,7 @@ fn what_a_library_does_to_the_process() {
 fn an_unprotected_dll() {
     let path = "../inspect/tests/libraries/pe-x86_64.dll";
     let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a DLL");
-    let signature = bytes
-        .windows(4)
-        .position(|four| four == b"PE\0\0")
-        .expect("a signature");
+    let signature = bytes.windows(4).position(|four| four == b"PE\0\0").expect("a signature");
     let folder = TempDir::new().expect("a folder");
     let library = folder.path().join("library.dll");
     let target: Triple = "x86_64-pc-windows-gnu".parse().expect("a triple");
@@ -466,10 +374,7 @@ fn owners() {
             "KW111 permissions: it belongs to somebody else: found `[FOLDER]/libcanary.so` of user 12345, expected user 0 or root"
         ]
     );
-    let unchecked = Expectation {
-        permissions: PermissionPolicy::Unchecked,
-        ..expectation()
-    };
+    let unchecked = Expectation { permissions: PermissionPolicy::Unchecked, ..expectation() };
     assert_eq!(check(&plugin.library, unchecked), "");
     chown(&plugin.library, Some(0), None).expect("chown");
     chown(plugin.folder.path(), Some(12_345), None).expect("chown");
@@ -498,28 +403,18 @@ fn interfaces() {
         descriptor: descriptor.to_owned(),
     };
     let bytes = plugin.bytes();
-    let section = keyway_inspect::inspect(&bytes)
-        .expect("it")
-        .facts
-        .stamp
-        .expect("a stamp");
+    let section = keyway_inspect::inspect(&bytes).expect("it").facts.stamp.expect("a stamp");
     let stamp = keyway_abi::stamp::Stamp::parse(&bytes[section]).expect("a stamp");
     let same = known(stamp.descriptor);
     let other = known(&stamp.descriptor.replace("fn(&self, u32)", "fn(&self, u64)"));
-    assert_eq!(
-        check(&plugin.library, with(vec![same], OtherInterfaces::Refuse)),
-        ""
-    );
+    assert_eq!(check(&plugin.library, with(vec![same], OtherInterfaces::Refuse)), "");
     assert_data_eq!(
         check(&plugin.library, with(vec![other], OtherInterfaces::Admit)),
         str![
             "KW412 abi: it was built against another version of its interface: found Song.octave: host fn(&self, u64) -> u32, plugin fn(&self, u32) -> u32, expected the host's `Song` with ABI hash `56fd9e16b6dc`"
         ]
     );
-    assert_eq!(
-        check(&plugin.library, with(vec![], OtherInterfaces::Admit)),
-        ""
-    );
+    assert_eq!(check(&plugin.library, with(vec![], OtherInterfaces::Admit)), "");
     assert_data_eq!(
         check(&plugin.library, with(vec![], OtherInterfaces::Refuse)),
         str![

@@ -13,10 +13,7 @@ use tempfile::TempDir;
 mod canary;
 
 fn plugin(folder: &Path, bytes: &[u8]) -> PathBuf {
-    let file = canary::LIBRARY
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("a name");
+    let file = canary::LIBRARY.file_name().and_then(|name| name.to_str()).expect("a name");
     let manifest = canary::manifest(bytes, file);
     let library = folder.join(file);
     fs::write(&library, bytes).expect("the library is written");
@@ -39,11 +36,7 @@ fn host(stage: &Path) -> Host {
 
 fn sing(host: &Host, library: &Path) -> Vec<u8> {
     let mut plugin = host.load(library, b"").expect("it loads");
-    let song = plugin
-        .instance()
-        .invoke("sing", b"la", Context::NONE)
-        .expect("a song")
-        .to_vec();
+    let song = plugin.instance().invoke("sing", b"la", Context::NONE).expect("a song").to_vec();
     plugin.unload().expect("it unloads");
     song
 }
@@ -78,11 +71,7 @@ fn loads_the_new_file_under_an_old_name() {
     let library = plugin(folder.path(), &bytes);
     let old = host.load(&library, b"").expect("it loads");
     // The stamp's version: the same length, another text.
-    let section = keyway_inspect::inspect(&bytes)
-        .expect("it")
-        .facts
-        .stamp
-        .expect("a stamp");
+    let section = keyway_inspect::inspect(&bytes).expect("it").facts.stamp.expect("a stamp");
     let mut newer = bytes.clone();
     let at = section.start + 68 + "canary".len();
     newer[at] = b'7';
@@ -101,12 +90,7 @@ fn loads_the_bytes_that_were_checked() {
     let admission = host.gate().check(&library).expect("it is admitted");
     fs::write(&library, b"something else").expect("the file is changed");
     let mut plugin = host.load_admitted(&admission, b"").expect("it loads");
-    assert!(
-        plugin
-            .instance()
-            .invoke("sing", b"la", Context::NONE)
-            .is_ok()
-    );
+    assert!(plugin.instance().invoke("sing", b"la", Context::NONE).is_ok());
 }
 
 #[test]
@@ -150,20 +134,12 @@ fn the_stage_is_private() {
 
     let stage = TempDir::new().expect("a folder");
     let _host = host(stage.path());
-    let folder = stage
-        .path()
-        .read_dir()
-        .expect("it")
-        .flatten()
-        .next()
-        .expect("a folder");
+    let folder = stage.path().read_dir().expect("it").flatten().next().expect("a folder");
     assert_eq!(folder.metadata().expect("it").mode() & 0o7777, 0o700);
 }
 
 fn message(error: &LoadError, folder: &Path) -> String {
-    error
-        .to_string()
-        .replace(&folder.display().to_string(), "[FOLDER]")
+    error.to_string().replace(&folder.display().to_string(), "[FOLDER]")
 }
 
 #[test]
@@ -172,22 +148,15 @@ fn says_why_it_did_not_load() {
     let host = host(stage.path());
 
     let missing = folder.path().join("libmissing.so");
-    assert!(matches!(
-        host.load(&missing, b""),
-        Err(LoadError::Refused(_))
-    ));
+    assert!(matches!(host.load(&missing, b""), Err(LoadError::Refused(_))));
 
     // The name of an exported symbol is changed, and the manifest agrees.
-    for (symbol, other) in [
-        ("KEYWAY_STAMP", "KEYWAY_STAMQ"),
-        ("keyway_plugin_v1", "keyway_plugin_v2"),
-    ] {
+    for (symbol, other) in
+        [("KEYWAY_STAMP", "KEYWAY_STAMQ"), ("keyway_plugin_v1", "keyway_plugin_v2")]
+    {
         let mut bytes = canary();
         let name = [symbol.as_bytes(), b"\0"].concat();
-        let at = bytes
-            .windows(name.len())
-            .position(|window| window == name)
-            .expect("a symbol");
+        let at = bytes.windows(name.len()).position(|window| window == name).expect("a symbol");
         bytes[at..at + other.len()].copy_from_slice(other.as_bytes());
         let library = plugin(folder.path(), &bytes);
         let error = host.load(&library, b"").expect_err("a symbol is missing");
@@ -198,10 +167,7 @@ fn says_why_it_did_not_load() {
     // A needed library that is nowhere.
     let mut bytes = canary();
     let name = b"libc.so.6\0";
-    let at = bytes
-        .windows(name.len())
-        .position(|window| window == name)
-        .expect("libc");
+    let at = bytes.windows(name.len()).position(|window| window == name).expect("libc");
     bytes[at..at + 3].copy_from_slice(b"no-");
     let library = plugin(folder.path(), &bytes);
     let error = host.load(&library, b"").expect_err("a library is missing");
@@ -217,8 +183,5 @@ fn says_why_there_is_no_stage() {
     let services = Services::new(|_, _| ());
     let error = Host::staging_in(&missing, Expectation::this_process(), services);
     let error = error.expect_err("there is no folder").to_string();
-    assert!(
-        error.starts_with("no private folder for plugins could be made in"),
-        "{error}"
-    );
+    assert!(error.starts_with("no private folder for plugins could be made in"), "{error}");
 }

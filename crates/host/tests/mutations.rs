@@ -97,11 +97,7 @@ const EDGES: [u64; 12] = [
 /// Changes `bytes` in one to eight places. Most changes are near the beginning, where headers are.
 fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut Random) {
     for _ in 0..=random.below(8) {
-        let near = if random.below(3) == 0 {
-            bytes.len()
-        } else {
-            bytes.len().min(1024)
-        };
+        let near = if random.below(3) == 0 { bytes.len() } else { bytes.len().min(1024) };
         let at = random.below(near);
         let rest = bytes.len() - at.min(bytes.len());
         match random.below(8) {
@@ -160,10 +156,7 @@ fn fuzz(name: &str, reader: fn(&[u8]), seeds: &[Vec<u8>]) {
     seeds.iter().for_each(|seed| run(name, reader, seed));
     let seconds = std::env::var("KEYWAY_FUZZ_SECONDS").ok();
     let seconds: Option<u64> = seconds.map(|text| text.parse().expect("a number of seconds"));
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos() as u64;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos() as u64;
     let mut random = Random(if seconds.is_some() { now } else { 1 });
     let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(0));
     let mut n_inputs: u64 = 0;
@@ -184,19 +177,14 @@ fn object(bytes: &[u8]) {
     if let Ok(inspection) = &inspection {
         assert_eq!(header.as_ref(), Ok(&inspection.facts.header));
         let stamp = inspection.facts.stamp.clone();
-        stamp
-            .into_iter()
-            .for_each(|range| stamp_section(&bytes[range]));
+        stamp.into_iter().for_each(|range| stamp_section(&bytes[range]));
     }
 }
 
 fn manifest(bytes: &[u8]) {
     if let Ok(manifest) = Manifest::parse(bytes) {
         let json = manifest.to_json();
-        assert_eq!(
-            Manifest::parse(json.as_bytes()).expect("its own text"),
-            manifest
-        );
+        assert_eq!(Manifest::parse(json.as_bytes()).expect("its own text"), manifest);
     }
 }
 
@@ -205,33 +193,20 @@ fn stamp_section(bytes: &[u8]) {
         let base = descriptor::base_of(stamp.descriptor);
         let differences = descriptor::differences(descriptor::BASE, base);
         assert_eq!(differences.is_empty(), base == descriptor::BASE);
-        differences
-            .iter()
-            .take(4)
-            .for_each(|difference| drop(difference.to_string()));
+        differences.iter().take(4).for_each(|difference| drop(difference.to_string()));
     }
 }
 
 fn libraries(prefix: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../inspect/tests/libraries");
-    let mut paths: Vec<PathBuf> = folder
-        .read_dir()
-        .expect("the libraries")
-        .map(|entry| entry.expect("it").path())
-        .collect();
+    let mut paths: Vec<PathBuf> =
+        folder.read_dir().expect("the libraries").map(|entry| entry.expect("it").path()).collect();
     paths.retain(|path| {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         name.starts_with(prefix) && !name.ends_with(".json")
     });
     paths.sort();
-    paths
-        .iter()
-        .map(|path| std::fs::read(path).expect("a library"))
-        .collect()
+    paths.iter().map(|path| std::fs::read(path).expect("a library")).collect()
 }
 
 #[test]
@@ -251,11 +226,7 @@ fn macho() {
 
 fn canary_stamp() -> Vec<u8> {
     let bytes = std::fs::read(&*canary::LIBRARY).expect("the canary");
-    let section = inspect(&bytes)
-        .expect("a library")
-        .facts
-        .stamp
-        .expect("a stamp");
+    let section = inspect(&bytes).expect("a library").facts.stamp.expect("a stamp");
     bytes[section].to_vec()
 }
 

@@ -115,7 +115,12 @@ pub(crate) fn lock(workspace: &Workspace, shell: &Shell) -> Result<Lock, Failure
 fn show(plan: &Plan, shell: &Shell) {
     for step in &plan.steps {
         shell.event(&Event::Step(step));
-        shell.data(format_args!("{} in image `{}` ({})", step.target.triple, step.image.name, step.image.manifest.short()));
+        shell.data(format_args!(
+            "{} in image `{}` ({})",
+            step.target.triple,
+            step.image.name,
+            step.image.manifest.short()
+        ));
         for wanted in &step.artifacts {
             let what = match wanted.state {
                 Freshness::Fresh => "fresh".to_owned(),
@@ -206,7 +211,10 @@ fn drop_obsolete(
         delivery.keep(entry)?;
     }
     survey.index = delivery.publish()?;
-    shell.status("Removed", format_args!("{} from dist: no longer in the workspace", obsolete.join(", ")));
+    shell.status(
+        "Removed",
+        format_args!("{} from dist: no longer in the workspace", obsolete.join(", ")),
+    );
     Ok(())
 }
 

@@ -61,7 +61,8 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
         return Ok(());
     }
     let target = &gate.expectation().target;
-    let message = format!("a host for {target} refuses {refused} of {}", count(paths.len(), "file"));
+    let message =
+        format!("a host for {target} refuses {refused} of {}", count(paths.len(), "file"));
     Err(Failure::new(Exit::Refused, message)
         .with_hint("`cargo xtask explain CODE` says more about a code"))
 }
@@ -76,7 +77,8 @@ fn collect(path: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
         Failure::new(Exit::Environment, format!("could not list `{}`: {source}", path.display()))
     };
     let entries = fs::read_dir(path).map_err(failed)?.collect::<Result<Vec<_>, _>>();
-    let mut entries: Vec<PathBuf> = entries.map_err(failed)?.iter().map(fs::DirEntry::path).collect();
+    let mut entries: Vec<PathBuf> =
+        entries.map_err(failed)?.iter().map(fs::DirEntry::path).collect();
     entries.sort();
     for entry in entries {
         let extension = entry.extension().and_then(|extension| extension.to_str());

@@ -59,11 +59,7 @@ impl<'a> Assembler<'a> {
     ) -> Result<Self, ImageError> {
         Ok(Self {
             images,
-            recipes: below
-                .iter()
-                .map(|locked| &locked.recipe)
-                .chain([recipe])
-                .collect(),
+            recipes: below.iter().map(|locked| &locked.recipe).chain([recipe]).collect(),
             recipe,
             lock,
             runner,
@@ -82,10 +78,7 @@ impl<'a> Assembler<'a> {
         content: &LayerContent,
         below: &[(String, Layer)],
     ) -> Result<Layer, ImageError> {
-        self.shell.status(
-            "Assembling",
-            format_args!("{} ({content})", self.lock.image),
-        );
+        self.shell.status("Assembling", format_args!("{} ({content})", self.lock.image));
         match content {
             LayerContent::Packages => {
                 let members = self.packages(&self.lock.packages.iter().collect::<Vec<_>>())?;
@@ -108,17 +101,11 @@ impl<'a> Assembler<'a> {
 
     /// An image of some layers that only serves to run something in.
     fn image(&self, layers: Vec<(String, Layer)>) -> Image {
-        oci::image(
-            description(&self.lock.image, &self.recipes, self.lock),
-            layers,
-        )
+        oci::image(description(&self.lock.image, &self.recipes, self.lock), layers)
     }
 
     fn filter(&self) -> Filter<'a> {
-        Filter {
-            drop: &self.recipe.drop,
-            keep: &self.recipe.keep,
-        }
+        Filter { drop: &self.recipe.drop, keep: &self.recipe.keep }
     }
 
     fn write(
@@ -141,18 +128,14 @@ impl<'a> Assembler<'a> {
         for (_, layer) in below {
             index
                 .add_layer(&layer.file)
-                .map_err(|source| ImageError::Below {
-                    path: layer.file.clone(),
-                    source,
-                })?;
+                .map_err(|source| ImageError::Below { path: layer.file.clone(), source })?;
         }
         Ok(Tree::merge(members, &index, filter, self.lock.epoch)?)
     }
 
     /// Downloads and opens packages, several at once.
     fn packages(&self, packages: &[&Package]) -> Result<Vec<Member>, ImageError> {
-        self.downloads
-            .packages(&self.http, &self.mirrors, packages)?;
+        self.downloads.packages(&self.http, &self.mirrors, packages)?;
         let (downloads, scratch) = (&self.downloads, self.scratch.as_path());
         let next = AtomicUsize::new(0);
         let opened: Mutex<Vec<Option<Result<Member, MemberError>>>> =
@@ -173,9 +156,7 @@ impl<'a> Assembler<'a> {
             (0..threads).for_each(|_| drop(scope.spawn(work)));
         });
         let opened = opened.into_inner().expect("no holder panics");
-        let members = opened
-            .into_iter()
-            .map(|member| member.expect("every package was opened"));
+        let members = opened.into_iter().map(|member| member.expect("every package was opened"));
         Ok(members.collect::<Result<_, _>>()?)
     }
 
@@ -185,13 +166,7 @@ impl<'a> Assembler<'a> {
         let (Some(recipe), Some(locked)) = (recipe, locked) else {
             unreachable!("a wheel's layer comes from the recipe's and the lock's wheel")
         };
-        wheel::fetch(
-            recipe,
-            Some(locked),
-            &self.downloads,
-            &self.http,
-            &self.scratch,
-        )?;
+        wheel::fetch(recipe, Some(locked), &self.downloads, &self.http, &self.scratch)?;
         let path = self.downloads.path(locked.sha256);
         let title = format!("{} {}", locked.name, locked.version);
         Ok(wheel::open(&path, &title, &recipe.member, &recipe.into)?)
@@ -204,17 +179,9 @@ impl<'a> Assembler<'a> {
         let mut pieces = Vec::new();
         for file in &self.recipe.files {
             let bytes = file.content(&self.images.recipes, &self.lock.image)?;
-            let data = Data {
-                at: pieces.len() as u64,
-                size: bytes.len() as u64,
-            };
+            let data = Data { at: pieces.len() as u64, size: bytes.len() as u64 };
             let mode = if file.executable { 0o755 } else { 0o644 };
-            entries.add(
-                entries.path(file.path.as_bytes())?,
-                Kind::File(data),
-                mode,
-                u64::MAX,
-            )?;
+            entries.add(entries.path(file.path.as_bytes())?, Kind::File(data), mode, u64::MAX)?;
             pieces.push(bytes);
         }
         for link in &self.recipe.links {
@@ -222,11 +189,7 @@ impl<'a> Assembler<'a> {
             let path = entries.path(link.path.as_bytes())?;
             entries.add(path, Kind::Symlink(target), 0o777, u64::MAX)?;
         }
-        Ok(Member {
-            name,
-            entries: entries.finish(),
-            content: Content::Memory(pieces),
-        })
+        Ok(Member { name, entries: entries.finish(), content: Content::Memory(pieces) })
     }
 
     /// The layers below with the source of the standard library on top, for as long as it is needed.
@@ -234,19 +197,13 @@ impl<'a> Assembler<'a> {
         let mut members = self.packages(&self.lock.sources.iter().collect::<Vec<_>>())?;
         let keep = standard_library::SOURCE_PATHS.map(Glob::literal);
         let everything = [Glob::literal("*")];
-        let filter = Filter {
-            drop: &everything,
-            keep: &keep,
-        };
+        let filter = Filter { drop: &everything, keep: &keep };
         let tree = self.merge(&members, below, filter)?;
         let scratch = Scratch::create(&self.scratch)?;
         let layer = layer::write(&tree, &mut members, scratch.path())?;
         let mut layers = below.to_vec();
         layers.push(("source".into(), layer));
-        Ok(SourceImage {
-            image: self.image(layers),
-            _scratch: scratch,
-        })
+        Ok(SourceImage { image: self.image(layers), _scratch: scratch })
     }
 }
 
@@ -264,17 +221,9 @@ fn mirrors(images: &Images, suite: &str, epoch: Option<u64>) -> Mirrors {
 /// What the documents of an image say; the environment is that of all images below, the upper ones
 /// overriding.
 pub(super) fn description(name: &str, recipes: &[&Recipe], lock: &Lock) -> Description {
-    let env = recipes
-        .iter()
-        .flat_map(|recipe| recipe.env.clone())
-        .collect();
+    let env = recipes.iter().flat_map(|recipe| recipe.env.clone()).collect();
     let (architecture, epoch) = (lock.architecture.clone(), lock.epoch);
-    Description {
-        name: name.to_owned(),
-        architecture,
-        env,
-        epoch,
-    }
+    Description { name: name.to_owned(), architecture, env, epoch }
 }
 
 /// The layers that a recipe makes, lowest first.
@@ -283,12 +232,7 @@ fn contents(recipe: &Recipe) -> Vec<LayerContent> {
     if !recipe.packages.is_empty() {
         contents.push(LayerContent::Packages);
     }
-    contents.extend(
-        recipe
-            .wheels
-            .iter()
-            .map(|wheel| LayerContent::Wheel(wheel.name.clone())),
-    );
+    contents.extend(recipe.wheels.iter().map(|wheel| LayerContent::Wheel(wheel.name.clone())));
     if !recipe.files.is_empty() || !recipe.links.is_empty() {
         contents.push(LayerContent::Files);
     }
@@ -328,21 +272,13 @@ pub(super) fn lock(
         };
         let (diff_id, size) = (made.diff_id, made.size);
         layers.push((content.to_string(), made));
-        lock.layers.push(LockedLayer {
-            content,
-            diff_id,
-            size,
-        });
+        lock.layers.push(LockedLayer { content, diff_id, size });
     }
     let mut recipes: Vec<&Recipe> = below.iter().map(|locked| &locked.recipe).collect();
     recipes.push(&recipe);
     let made = oci::image(description(image, &recipes, &lock), layers);
     (lock.config, lock.manifest) = (made.config, made.manifest);
-    let locks: Vec<&Lock> = below
-        .iter()
-        .map(|locked| &locked.lock)
-        .chain([&lock])
-        .collect();
+    let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).chain([&lock]).collect();
     lock.toolchains = toolchains(images, image, &recipe, &locks, &made, runner)?;
     lock.write(&images.recipes)?;
     let total = made.layers.iter().map(|layer| layer.size).sum();
@@ -369,10 +305,8 @@ fn resolve(
     let (suite, architecture) = (&recipe.suite, &recipe.architecture);
     let archive = Archive::fetch(&http, &mirrors, &keyring, &downloads, suite, architecture)?;
     let index = Index::parse(&archive.index, architecture)?;
-    let installed: Vec<Package> = below
-        .iter()
-        .flat_map(|locked| locked.lock.packages.iter().cloned())
-        .collect();
+    let installed: Vec<Package> =
+        below.iter().flat_map(|locked| locked.lock.packages.iter().cloned()).collect();
     let packages = index.closure(&recipe.packages, &recipe.without, &installed)?;
     let mut sources: Vec<Package> = Vec::new();
     for library in &recipe.standard_libraries {
@@ -383,10 +317,9 @@ fn resolve(
     let scratch = images.cache.dir("tmp")?;
     let fetch = |wheel| wheel::fetch(wheel, None, &downloads, &http, &scratch);
     let wheels: Vec<LockedWheel> = recipe.wheels.iter().map(fetch).collect::<Result<_, _>>()?;
-    let from = below.last().map(|locked| From {
-        image: locked.lock.image.clone(),
-        manifest: locked.lock.manifest,
-    });
+    let from = below
+        .last()
+        .map(|locked| From { image: locked.lock.image.clone(), manifest: locked.lock.manifest });
     Ok(Lock {
         version: VERSION,
         image: image.to_owned(),
@@ -415,45 +348,23 @@ fn remembered(
 ) -> Result<Layer, ImageError> {
     let mut key = Hasher::new();
     let image = assembler.image(below.to_vec());
-    let sources = assembler
-        .lock
-        .sources
-        .iter()
-        .map(|source| source.sha256.to_string());
-    let parts = [
-        image.manifest.to_string(),
-        content.to_string(),
-        standard_library::SCRIPT.into(),
-    ];
+    let sources = assembler.lock.sources.iter().map(|source| source.sha256.to_string());
+    let parts = [image.manifest.to_string(), content.to_string(), standard_library::SCRIPT.into()];
     for part in parts.into_iter().chain(sources) {
         // A `Hasher` takes all that is written to it.
         let _ = writeln!(key, "{} {part}", part.len());
     }
-    let note = assembler
-        .images
-        .cache
-        .dir("std")?
-        .join(key.finish().to_string());
+    let note = assembler.images.cache.dir("std")?.join(key.finish().to_string());
     let known = std::fs::read_to_string(&note).ok().and_then(|text| {
         let (diff_id, size) = text.trim().split_once(' ')?;
         let (diff_id, size) = (diff_id.parse().ok()?, size.parse().ok()?);
-        stored(
-            &assembler.store,
-            &LockedLayer {
-                content: content.clone(),
-                diff_id,
-                size,
-            },
-        )
+        stored(&assembler.store, &LockedLayer { content: content.clone(), diff_id, size })
     });
     if let Some(known) = known {
         return Ok(known);
     }
     let made = assembler.layer(content, below)?;
-    write_atomically(
-        &note,
-        format!("{} {}\n", made.diff_id, made.size).as_bytes(),
-    )?;
+    write_atomically(&note, format!("{} {}\n", made.diff_id, made.size).as_bytes())?;
     Ok(made)
 }
 
@@ -471,14 +382,12 @@ fn toolchains(
         let std = match &toolchain.std {
             Some(package) => {
                 let mut all = locks.iter().flat_map(|lock| &lock.packages);
-                all.find(|known| known.name == *package)
-                    .map(|package| package.sha256)
+                all.find(|known| known.name == *package).map(|package| package.sha256)
             }
             None => {
                 let content = LayerContent::Std(toolchain.target.clone());
                 let mut all = locks.iter().flat_map(|lock| &lock.layers);
-                all.find(|layer| layer.content == content)
-                    .map(|layer| layer.diff_id)
+                all.find(|layer| layer.content == content).map(|layer| layer.diff_id)
             }
         };
         let std = std.ok_or_else(|| ImageError::NoStandardLibrary {

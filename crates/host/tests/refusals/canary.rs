@@ -17,10 +17,7 @@ pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(build);
 pub(crate) fn toolchain() -> ToolchainRecord {
     ToolchainRecord {
         crt: "the machine's own".to_owned(),
-        linker: Linker {
-            name: "cc".to_owned(),
-            version: "0".to_owned(),
-        },
+        linker: Linker { name: "cc".to_owned(), version: "0".to_owned() },
         panic: PanicStrategy::Unwind,
         rustc: Rustc {
             commit: "unknown".to_owned(),
@@ -43,9 +40,7 @@ fn build() -> PathBuf {
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the canary was not built");
-    target
-        .join("release")
-        .join(libloading::library_filename("canary"))
+    target.join("release").join(libloading::library_filename("canary"))
 }
 
 /// What a build writes beside a library.

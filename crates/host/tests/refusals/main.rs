@@ -14,10 +14,7 @@ use tempfile::TempDir;
 
 /// The canary and its manifest in a folder of their own.
 fn plugin(folder: &Path) -> (PathBuf, PathBuf) {
-    let file = canary::LIBRARY
-        .file_name()
-        .and_then(|name| name.to_str())
-        .expect("a file name");
+    let file = canary::LIBRARY.file_name().and_then(|name| name.to_str()).expect("a file name");
     let bytes = std::fs::read(&*canary::LIBRARY).expect("the library");
     let manifest = canary::manifest(&bytes, file);
     let (library, beside) = (folder.join(file), folder.join(manifest.file_name()));
@@ -47,17 +44,12 @@ fn host(song: &Path, arguments: &[&str]) -> Output {
     command.args(arguments).args(["--json", "--trust", &hash]);
     // The machine's own cargo links it dynamically; images don't.
     command.args(["--allow-import", "libgcc_s.so.1"]);
-    command
-        .env("KEYWAY_CANARY", song)
-        .output()
-        .expect("the program runs")
+    command.env("KEYWAY_CANARY", song).output().expect("the program runs")
 }
 
 fn events(output: &Output) -> Vec<Value> {
     let text = String::from_utf8(output.stdout.clone()).expect("text");
-    text.lines()
-        .map(|line| serde_json::from_str(line).expect("an event a line"))
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).expect("an event a line")).collect()
 }
 
 fn codes(output: &Output) -> Vec<Code> {
@@ -65,13 +57,7 @@ fn codes(output: &Output) -> Vec<Code> {
     let refusals = events[0]["refusals"].as_array().expect("a verdict").clone();
     refusals
         .iter()
-        .map(|refusal| {
-            refusal["code"]
-                .as_str()
-                .expect("a code")
-                .parse()
-                .expect("a code")
-        })
+        .map(|refusal| refusal["code"].as_str().expect("a code").parse().expect("a code"))
         .collect()
 }
 
@@ -81,18 +67,8 @@ fn check(song: &Path, case: &Case) {
     let gate = host(song, &["gate", path]);
     let codes = codes(&gate);
     let refusals = String::from_utf8_lossy(&gate.stdout);
-    assert!(
-        case.expected.accepts(&codes),
-        "{}: {:?}, but {refusals}",
-        case.name,
-        case.expected
-    );
-    assert_eq!(
-        gate.status.code(),
-        Some(if admitted { 0 } else { 3 }),
-        "{}",
-        case.name
-    );
+    assert!(case.expected.accepts(&codes), "{}: {:?}, but {refusals}", case.name, case.expected);
+    assert_eq!(gate.status.code(), Some(if admitted { 0 } else { 3 }), "{}", case.name);
     assert!(!song.exists(), "{}: the gate ran code", case.name);
     if admitted {
         return;
@@ -100,11 +76,7 @@ fn check(song: &Path, case: &Case) {
     let call = host(song, &["call", path, "sing", "la"]);
     assert_eq!(call.status.code(), Some(3), "{}: {call:?}", case.name);
     assert_eq!(call.stdout, gate.stdout, "{}", case.name);
-    assert!(
-        !song.exists(),
-        "{}: code ran before it was refused",
-        case.name
-    );
+    assert!(!song.exists(), "{}: code ran before it was refused", case.name);
 }
 
 #[test]
@@ -118,13 +90,7 @@ fn every_case_is_refused_before_any_code_runs() {
     }
     // The control: the canary does sing when it is loaded.
     let intact = &cases[0].library;
-    let call = host(
-        &song,
-        &["call", intact.to_str().expect("text"), "sing", "la"],
-    );
+    let call = host(&song, &["call", intact.to_str().expect("text"), "sing", "la"]);
     assert_eq!(events(&call)[0]["output"], "la");
-    assert!(
-        song.exists(),
-        "the canary did not sing: the test shows nothing"
-    );
+    assert!(song.exists(), "the canary did not sing: the test shows nothing");
 }
