@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use glob::Pattern;
+use glob::{Pattern, PatternError};
 use keyway_manifest::{Digest, Hasher, Triple};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -162,11 +163,6 @@ pub struct LinkerCommand {
 pub struct Glob(Pattern);
 
 impl Glob {
-    /// A pattern that is part of this tool.
-    pub(super) fn literal(pattern: &str) -> Self {
-        Self(Pattern::new(pattern).expect("the tool's own patterns are well-formed"))
-    }
-
     /// Whether it names a path or a folder above it.
     pub fn covers(&self, path: &str) -> bool {
         let options = glob::MatchOptions {
@@ -187,11 +183,18 @@ impl Glob {
     }
 }
 
+impl FromStr for Glob {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Pattern::new(text).map(Self)
+    }
+}
+
 impl<'de> Deserialize<'de> for Glob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Pattern::new(&text)
-            .map(Self)
+        String::deserialize(deserializer)?
+            .parse()
             .map_err(serde::de::Error::custom)
     }
 }
