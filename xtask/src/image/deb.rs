@@ -110,7 +110,8 @@ pub(super) fn index(spool: &File, size: u64, name: &str) -> Result<Entries, Memb
             }
             EntryType::GNUSparse => return Err(entries.error(&raw_path, EntryProblem::Sparse)),
             other => {
-                let problem = EntryProblem::Special(char::from(other.as_byte()));
+                let kind = format!("tar type `{}`", char::from(other.as_byte()));
+                let problem = EntryProblem::Special(kind);
                 return Err(entries.error(&raw_path, problem));
             }
         };

@@ -147,6 +147,7 @@ impl Http {
         let mut transfer = Transfer::open(part, expected).map_err(disk)?;
         progress(transfer.received);
         let mut resumptions = 0;
+        let taken_up = transfer.received > 0;
         while transfer.received < expected.size {
             let before = transfer.received;
             let mut response = self.request(url, transfer.received)?;
@@ -172,6 +173,10 @@ impl Http {
         let found = transfer.hasher.clone().finish();
         if found != expected.sha256 {
             transfer.restart().map_err(disk)?;
+            if taken_up {
+                // What lay there may have been the wrong part; the server gets a chance of its own.
+                return self.download(url, expected, part, progress);
+            }
             let (url, expected) = (url.to_owned(), expected.sha256);
             return Err(HttpError::Content { url, expected, found });
         }

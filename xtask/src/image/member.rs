@@ -115,8 +115,8 @@ pub enum EntryProblem {
     #[error("has a name that is no text")]
     NotText,
     /// A device, a FIFO, a socket.
-    #[error("is no file, folder or link, but of tar type {0:?}")]
-    Special(char),
+    #[error("is of {0}, which no layer can hold")]
+    Special(String),
     /// A sparse file, of which the size says nothing about the bytes.
     #[error("is a sparse file")]
     Sparse,

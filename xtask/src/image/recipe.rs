@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use glob::Pattern;
+use glob::{Pattern, PatternError};
 use keyway_manifest::{Digest, Hasher, Triple};
 use serde::{Deserialize, Deserializer};
 use thiserror::Error;
@@ -159,11 +160,6 @@ pub struct LinkerCommand {
 pub struct Glob(Pattern);
 
 impl Glob {
-    /// A pattern that is part of this tool.
-    pub(super) fn literal(pattern: &str) -> Self {
-        Self(Pattern::new(pattern).expect("the tool's own patterns are well-formed"))
-    }
-
     /// Whether it names a path or a folder above it.
     pub fn covers(&self, path: &str) -> bool {
         let options = glob::MatchOptions {
@@ -181,6 +177,14 @@ impl Glob {
                 None => return false,
             }
         }
+    }
+}
+
+impl FromStr for Glob {
+    type Err = PatternError;
+
+    fn from_str(text: &str) -> Result<Self, PatternError> {
+        Pattern::new(text).map(Self)
     }
 }
 

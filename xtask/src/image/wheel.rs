@@ -249,7 +249,7 @@ pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member,
                 (Kind::File(Data { at: at as u64, size: file.size() }), mode)
             }
             other => {
-                let problem = EntryProblem::Special(char::from((other >> 12) as u8 + b'0'));
+                let problem = EntryProblem::Special(format!("mode `{other:o}`"));
                 return Err(entries.error(file.name_raw(), problem));
             }
         };
