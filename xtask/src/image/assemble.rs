@@ -190,8 +190,9 @@ impl<'a> Assembler<'a> {
     /// The layers below with the source of the standard library on top, for as long as it is needed.
     fn source(&self, below: &[(String, Layer)]) -> Result<SourceImage, ImageError> {
         let mut members = self.packages(&self.lock.sources.iter().collect::<Vec<_>>())?;
-        let keep = standard_library::SOURCE_PATHS.map(Glob::literal);
-        let everything = [Glob::literal("*")];
+        let glob = |pattern: &str| pattern.parse::<Glob>().expect("the tool's own are well-formed");
+        let keep = standard_library::SOURCE_PATHS.map(glob);
+        let everything = [glob("*")];
         let filter = Filter { drop: &everything, keep: &keep };
         let tree = self.merge(&members, below, filter)?;
         let scratch = Scratch::create(&self.scratch)?;
