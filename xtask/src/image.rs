@@ -16,6 +16,7 @@ mod error;
 pub mod http;
 pub mod layer;
 pub mod lock;
+mod locking;
 pub mod member;
 pub mod mirror;
 pub mod oci;
@@ -41,7 +42,7 @@ pub use self::toolchain::{LockedToolchain, trusted_set};
 
 use self::assemble::Assembler;
 use self::recipe::Recipe;
-use crate::cache::Cache;
+use crate::cache::{self, Cache, CacheError};
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
 
@@ -63,11 +64,7 @@ struct Locked {
 impl Images {
     /// The images whose recipes lie in `recipes`, with layers in `cache`.
     pub fn open(recipes: impl Into<PathBuf>, cache: Cache) -> Self {
-        Self {
-            recipes: recipes.into(),
-            cache,
-            mirrors: Vec::new(),
-        }
+        Self { recipes: recipes.into(), cache, mirrors: Vec::new() }
     }
 
     /// The same with Debian mirrors to try first.
@@ -82,10 +79,8 @@ impl Images {
     /// # Errors
     /// If the folder can't be read.
     pub fn names(&self) -> Result<Vec<String>, ImageError> {
-        recipe::list(&self.recipes).map_err(|source| ImageError::Folder {
-            path: self.recipes.clone(),
-            source,
-        })
+        recipe::list(&self.recipes)
+            .map_err(|source| ImageError::Folder { path: self.recipes.clone(), source })
     }
 
     /// The lock of an image, without looking at the store: digests and toolchain records.
@@ -129,7 +124,7 @@ impl Images {
         if let Some(found) = self.find(image)? {
             return Ok(found);
         }
-        let _guard = self.cache.lock("images", shell)?;
+        let _guard = self.guard(shell)?;
         self.ensure_unlocked(image, runner, shell)
     }
 
@@ -150,7 +145,7 @@ impl Images {
                     Some(found) => found,
                     None => {
                         let made = assembler.layer(&expected.content, &layers)?;
-                        compare(image, &expected.content, expected.diff_id, &made)?;
+                        compare(&lock.image, &expected.content, expected.diff_id, &made)?;
                         made
                     }
                 };
@@ -171,19 +166,32 @@ impl Images {
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Vec<Image>, ImageError> {
-        let _guard = self.cache.lock("images", shell)?;
+        let _guard = self.guard(shell)?;
         let mut done = Vec::new();
         let mut made = Vec::new();
         for image in images {
             for name in self.below_first(image)? {
                 let wanted = images.contains(&name) && !done.contains(&name);
                 if wanted {
-                    made.push(assemble::lock(self, &name, runner, shell)?);
+                    made.push(locking::lock(self, &name, runner, shell)?);
                     done.push(name);
                 }
             }
         }
         Ok(made)
+    }
+
+    /// A folder for what is only needed meanwhile.
+    fn scratch(&self) -> Result<PathBuf, CacheError> {
+        self.cache.dir("tmp/images")
+    }
+
+    /// Takes the lock between processes, and clears away what a run that was killed left behind.
+    fn guard(&self, shell: &Shell) -> Result<cache::Lock, CacheError> {
+        let guard = self.cache.lock("images", shell)?;
+        let scratch = self.scratch()?;
+        fs::remove_dir_all(&scratch).map_err(CacheError::io("clear", &scratch))?;
+        Ok(guard)
     }
 
     /// The image's recipe and lock and those of the images below, lowest first.
@@ -222,14 +230,8 @@ impl Images {
 /// A layer of the store; its content was checked when it was written there.
 fn stored(store: &Path, layer: &LockedLayer) -> Option<Layer> {
     let file = store.join(format!("{}.tar", layer.diff_id));
-    let found = fs::metadata(&file)
-        .ok()
-        .filter(|file| file.len() == layer.size)?;
-    found.is_file().then_some(Layer {
-        diff_id: layer.diff_id,
-        size: layer.size,
-        file,
-    })
+    let found = fs::metadata(&file).ok().filter(|file| file.len() == layer.size)?;
+    found.is_file().then_some(Layer { diff_id: layer.diff_id, size: layer.size, file })
 }
 
 fn compare(
@@ -256,18 +258,12 @@ fn finish(name: &str, chain: &[Locked], layers: Vec<(String, Layer)>) -> Result<
     let recipes: Vec<&Recipe> = chain.iter().map(|locked| &locked.recipe).collect();
     let lock = &chain.last().expect("a chain ends with its image").lock;
     let image = oci::image(assemble::description(name, &recipes, lock), layers);
-    for (part, expected, found) in [
-        ("config", lock.config, image.config),
-        ("manifest", lock.manifest, image.manifest),
-    ] {
+    for (part, expected, found) in
+        [("config", lock.config, image.config), ("manifest", lock.manifest, image.manifest)]
+    {
         if expected != found {
             let (image, part) = (name.to_owned(), part.to_owned());
-            return Err(ImageError::OtherDigest {
-                image,
-                part,
-                expected,
-                found,
-            });
+            return Err(ImageError::OtherDigest { image, part, expected, found });
         }
     }
     Ok(image)

@@ -74,11 +74,7 @@ pub fn command(way: Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Com
         Way::Native => Vec::new(),
         Way::Wine => vec!["keyway-wine".to_owned()],
     };
-    argv.extend([
-        way.guest(&format!("{HOST}/{name}")),
-        "--json".into(),
-        "exercise".into(),
-    ]);
+    argv.extend([way.guest(&format!("{HOST}/{name}")), "--json".into(), "exercise".into()]);
     argv.extend(entries.iter().map(|entry| library(way, entry)));
     let mount = |host: &Path, guest: &str| Mount {
         host: host.to_owned(),
@@ -135,9 +131,7 @@ pub fn run(
     };
     let outcome = |entry: &&Entry| {
         let of = told.outcomes.remove(&library(way, entry));
-        of.unwrap_or_else(|| Outcome::Failed {
-            message: silence.clone(),
-        })
+        of.unwrap_or_else(|| Outcome::Failed { message: silence.clone() })
     };
     Ok(entries.iter().map(outcome).collect())
 }
@@ -146,18 +140,9 @@ pub fn run(
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event {
-    Exercise {
-        path: String,
-        calls: u64,
-    },
-    Verdict {
-        path: String,
-        refusals: Vec<Refusal>,
-    },
-    Failure {
-        path: String,
-        message: String,
-    },
+    Exercise { path: String, calls: u64 },
+    Verdict { path: String, refusals: Vec<Refusal> },
+    Failure { path: String, message: String },
 }
 
 #[derive(Deserialize)]

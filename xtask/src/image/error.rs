@@ -130,7 +130,8 @@ impl Diagnose for ImageError {
             Self::Lock(
                 LockError::Missing { image, .. }
                 | LockError::RecipeChanged { image }
-                | LockError::BelowChanged { image, .. },
+                | LockError::BelowChanged { image, .. }
+                | LockError::Incomplete { image, .. },
             ) => Some(format!("run `cargo xtask images lock {image}` and review the lock's change")),
             Self::Lock(LockError::OtherVersion { .. }) => {
                 Some("use the version of this tool that wrote it, or lock the image again".into())

@@ -4,7 +4,7 @@
 //! The code that leaves it is a constructor on ELF and Mach-O, and `DllMain` on Windows: what a
 //! system runs inside of `dlopen` and `LoadLibrary`, before a host has looked at any symbol.
 
-use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
+use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin, interface};
 
 fn sing() {
     if let Some(path) = std::env::var_os("KEYWAY_CANARY") {
@@ -22,10 +22,7 @@ extern "C" fn construct() {
 #[cfg(not(windows))]
 #[used]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
-#[cfg_attr(
-    target_vendor = "apple",
-    unsafe(link_section = "__DATA,__mod_init_func")
-)]
+#[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 static CONSTRUCTOR: extern "C" fn() = construct;
 
 /// What Windows calls inside of `LoadLibrary`; it replaces the one of the C runtime, which does
@@ -45,7 +42,20 @@ pub extern "system" fn DllMain(
     1
 }
 
+/// What it offers to hosts that know it.
+#[interface(version = 1)]
+pub trait Song {
+    /// The pitch, an octave higher.
+    fn octave(&self, hertz: u32) -> u32;
+}
+
 struct Canary;
+
+impl Song for Canary {
+    fn octave(&self, hertz: u32) -> u32 {
+        hertz.saturating_mul(2)
+    }
+}
 
 impl Plugin for Canary {
     const METHODS: &'static [Method<Self>] = &[("sing", Self::sing)];
@@ -61,4 +71,4 @@ impl Canary {
     }
 }
 
-export_plugin!(Canary);
+export_plugin!(Canary: dyn Song);

@@ -1,0 +1,200 @@
+//! A lock made: what the archive has, resolved and assembled by the very steps that fulfil it later.
+
+use std::fs;
+use std::io::Write as _;
+
+use keyway_manifest::{Digest, Hasher};
+
+use super::archive::{self, Archive};
+use super::assemble::{Assembler, description, mirrors};
+use super::download::{Downloads, megabytes};
+use super::error::ImageError;
+use super::http::Http;
+use super::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package, VERSION};
+use super::oci;
+use super::recipe::Recipe;
+use super::release::timestamp;
+use super::resolve::Index;
+use super::standard_library;
+use super::toolchain::{self, LockedToolchain};
+use super::wheel;
+use super::{Images, Locked, stored};
+use crate::cache::write_atomically;
+use crate::container::{Image, Layer, Runner};
+use crate::shell::Shell;
+
+/// Locks one image and writes its lock.
+pub(super) fn lock(
+    images: &Images,
+    image: &str,
+    runner: &dyn Runner,
+    shell: &Shell,
+) -> Result<Image, ImageError> {
+    let (recipe, digest) = Recipe::read(&images.recipes, image)?;
+    let below = match &recipe.from {
+        Some(below) => {
+            images.ensure_unlocked(below, runner, shell)?;
+            images.chain(below)?
+        }
+        None => Vec::new(),
+    };
+    shell.status("Locking", image);
+    let mut lock = resolve(images, image, &recipe, digest, &below, shell)?;
+    let mut layers = Vec::new();
+    let store = images.cache.dir("layers")?;
+    for layer in below.iter().flat_map(|locked| &locked.lock.layers) {
+        let found = stored(&store, layer).expect("the image below was made just now");
+        layers.push((layer.content.to_string(), found));
+    }
+    for content in contents(&recipe) {
+        let assembler = Assembler::new(images, &below, &recipe, &lock, runner, shell)?;
+        let made = match &content {
+            LayerContent::Std(_) => remembered(images, &lock, &assembler, &content, &layers)?,
+            _ => assembler.layer(&content, &layers)?,
+        };
+        let (diff_id, size) = (made.diff_id, made.size);
+        layers.push((content.to_string(), made));
+        lock.layers.push(LockedLayer { content, diff_id, size });
+    }
+    let mut recipes: Vec<&Recipe> = below.iter().map(|locked| &locked.recipe).collect();
+    recipes.push(&recipe);
+    let made = oci::image(description(image, &recipes, &lock), layers);
+    (lock.config, lock.manifest) = (made.config, made.manifest);
+    let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).chain([&lock]).collect();
+    lock.toolchains = toolchains(images, image, &recipe, &locks, &made, runner)?;
+    lock.write(&images.recipes)?;
+    let total = made.layers.iter().map(|layer| layer.size).sum();
+    shell.status(
+        "Locked",
+        format_args!("{image} {} ({} MB)", made.config.short(), megabytes(total)),
+    );
+    Ok(made)
+}
+
+/// The layers that a recipe makes, lowest first.
+fn contents(recipe: &Recipe) -> Vec<LayerContent> {
+    let mut contents = Vec::new();
+    if !recipe.packages.is_empty() {
+        contents.push(LayerContent::Packages);
+    }
+    contents.extend(recipe.wheels.iter().map(|wheel| LayerContent::Wheel(wheel.name.clone())));
+    if !recipe.files.is_empty() || !recipe.links.is_empty() {
+        contents.push(LayerContent::Files);
+    }
+    let libraries = recipe.standard_libraries.iter();
+    contents.extend(libraries.map(|library| LayerContent::Std(library.target.clone())));
+    contents
+}
+
+/// All of a lock that the archive and the recipe decide.
+fn resolve(
+    images: &Images,
+    image: &str,
+    recipe: &Recipe,
+    digest: Digest,
+    below: &[Locked],
+    shell: &Shell,
+) -> Result<Lock, ImageError> {
+    let http = Http::new();
+    let downloads = Downloads::open(&images.cache, shell)?;
+    let mirrors = mirrors(images, &recipe.suite, None);
+    let keyring = archive::keyring(&images.recipes.join("keyring"))?;
+    let (suite, architecture) = (&recipe.suite, &recipe.architecture);
+    let archive = Archive::fetch(&http, &mirrors, &keyring, &downloads, suite, architecture)?;
+    let index = Index::parse(&archive.index, architecture)?;
+    let installed: Vec<Package> =
+        below.iter().flat_map(|locked| locked.lock.packages.iter().cloned()).collect();
+    let packages = index.closure(&recipe.packages, &recipe.without, &installed)?;
+    let mut sources: Vec<Package> = Vec::new();
+    for library in &recipe.standard_libraries {
+        if !sources.iter().any(|known| known.name == library.source) {
+            sources.push(index.package(&library.source)?);
+        }
+    }
+    let scratch = images.scratch()?;
+    let fetch = |wheel| wheel::fetch(wheel, None, &downloads, &http, &scratch);
+    let wheels: Vec<LockedWheel> = recipe.wheels.iter().map(fetch).collect::<Result<_, _>>()?;
+    let from = below
+        .last()
+        .map(|locked| From { image: locked.lock.image.clone(), manifest: locked.lock.manifest });
+    Ok(Lock {
+        version: VERSION,
+        image: image.to_owned(),
+        suite: suite.clone(),
+        architecture: architecture.clone(),
+        snapshot: timestamp(archive.release.epoch),
+        epoch: archive.release.epoch,
+        recipe: digest,
+        config: Digest::of(""),
+        manifest: Digest::of(""),
+        from,
+        layers: Vec::new(),
+        packages,
+        wheels,
+        sources,
+        toolchains: Vec::new(),
+    })
+}
+
+/// A standard library is compiled once for the same image, source and script; what came out is noted
+/// in the cache, so that locking again costs no compilation.
+fn remembered(
+    images: &Images,
+    lock: &Lock,
+    assembler: &Assembler<'_>,
+    content: &LayerContent,
+    below: &[(String, Layer)],
+) -> Result<Layer, ImageError> {
+    let mut key = Hasher::new();
+    let image = assembler.image(below.to_vec());
+    let sources = lock.sources.iter().map(|source| source.sha256.to_string());
+    let parts = [image.manifest.to_string(), content.to_string(), standard_library::SCRIPT.into()];
+    for part in parts.into_iter().chain(sources) {
+        // A `Hasher` takes all that is written to it.
+        let _ = writeln!(key, "{} {part}", part.len());
+    }
+    let note = images.cache.dir("std")?.join(key.finish().to_string());
+    let store = images.cache.dir("layers")?;
+    let known = fs::read_to_string(&note).ok().and_then(|text| {
+        let (diff_id, size) = text.trim().split_once(' ')?;
+        let (diff_id, size) = (diff_id.parse().ok()?, size.parse().ok()?);
+        stored(&store, &LockedLayer { content: content.clone(), diff_id, size })
+    });
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let made = assembler.layer(content, below)?;
+    write_atomically(&note, format!("{} {}\n", made.diff_id, made.size).as_bytes())?;
+    Ok(made)
+}
+
+fn toolchains(
+    images: &Images,
+    name: &str,
+    recipe: &Recipe,
+    locks: &[&Lock],
+    image: &Image,
+    runner: &dyn Runner,
+) -> Result<Vec<LockedToolchain>, ImageError> {
+    let scratch = images.scratch()?;
+    let mut records = Vec::new();
+    for toolchain in &recipe.toolchains {
+        let std = match &toolchain.std {
+            Some(package) => {
+                let mut all = locks.iter().flat_map(|lock| &lock.packages);
+                all.find(|known| known.name == *package).map(|package| package.sha256)
+            }
+            None => {
+                let content = LayerContent::Std(toolchain.target.clone());
+                let mut all = locks.iter().flat_map(|lock| &lock.layers);
+                all.find(|layer| layer.content == content).map(|layer| layer.diff_id)
+            }
+        };
+        let std = std.ok_or_else(|| ImageError::NoStandardLibrary {
+            image: name.to_owned(),
+            target: toolchain.target.clone(),
+        })?;
+        records.push(toolchain::record(image, toolchain, std, runner, &scratch)?);
+    }
+    Ok(records)
+}

@@ -1,0 +1,103 @@
+//! A small web server: files by path, some of which break.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// What a path answers.
+#[derive(Clone)]
+pub(crate) enum Route {
+    /// The bytes, or the part asked for.
+    Whole(Vec<u8>),
+    /// The bytes, but never more than this many in one answer; the rest on the next request.
+    Pieces(Vec<u8>, usize),
+    /// The bytes, cut after this many, ranges ignored.
+    Cut(Vec<u8>, usize),
+    /// A status and nothing else.
+    Status(u16),
+}
+
+/// A server on a port of its own; it ends with the process.
+#[derive(Clone)]
+pub(crate) struct Server {
+    port: u16,
+    routes: Arc<Mutex<BTreeMap<String, Route>>>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = Self { port, routes: Arc::default(), log: Arc::default() };
+        let serving = server.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let server = serving.clone();
+                std::thread::spawn(move || drop(server.answer(stream)));
+            }
+        });
+        server
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/{path}", self.port)
+    }
+
+    pub(crate) fn put(&self, path: &str, route: Route) {
+        self.routes.lock().unwrap().insert(path.to_owned(), route);
+    }
+
+    pub(crate) fn remove(&self, path: &str) {
+        self.routes.lock().unwrap().remove(path);
+    }
+
+    /// Paths that were asked for so far, with where the range began.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
+    }
+
+    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let mut reader = BufReader::new(stream.try_clone()?);
+        let mut request = String::new();
+        reader.read_line(&mut request)?;
+        let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
+        let mut from = 0;
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line)?;
+            let lower = line.to_ascii_lowercase();
+            if let Some(range) = lower.trim().strip_prefix("range: bytes=") {
+                from = range.trim_end_matches('-').parse().unwrap_or(0);
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        self.log.lock().unwrap().push(format!("{path} {from}"));
+        let route = self.routes.lock().unwrap().get(&path).cloned();
+        let mut head = |status: &str, length: usize| {
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+            )
+        };
+        match route {
+            None => head("404 Not Found", 0),
+            Some(Route::Status(status)) => head(&format!("{status} X"), 0),
+            Some(Route::Cut(bytes, at)) => {
+                head("200 OK", bytes.len())?;
+                stream.write_all(&bytes[..at])
+            }
+            Some(Route::Whole(bytes)) => {
+                head(if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.len() - from)?;
+                stream.write_all(&bytes[from..])
+            }
+            Some(Route::Pieces(bytes, most)) => {
+                head(if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.len() - from)?;
+                stream.write_all(&bytes[from..bytes.len().min(from + most)])
+            }
+        }
+    }
+}
