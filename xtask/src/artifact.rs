@@ -74,24 +74,19 @@ impl Artifact {
             path.extension()
                 .is_some_and(|extension| ["so", "dll", "dylib"].iter().any(|e| extension == *e))
         };
-        let guest = library
-            .files
-            .iter()
-            .find(dynamic)
-            .ok_or_else(|| ArtifactError::NoLibrary {
-                plugin: plugin.to_owned(),
-                files: library
-                    .files
-                    .iter()
-                    .map(|file| file.display().to_string())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })?;
-        let file = guest.file_name().unwrap_or_default().to_string_lossy();
-        let file = file.parse().map_err(|source| ArtifactError::Name {
+        let guest = library.files.iter().find(dynamic).ok_or_else(|| ArtifactError::NoLibrary {
             plugin: plugin.to_owned(),
-            source,
+            files: library
+                .files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect::<Vec<_>>()
+                .join(", "),
         })?;
+        let file = guest.file_name().unwrap_or_default().to_string_lossy();
+        let file = file
+            .parse()
+            .map_err(|source| ArtifactError::Name { plugin: plugin.to_owned(), source })?;
         let path = on_host(guest, folders);
         let bytes = fs::read(&path).map_err(|source| ArtifactError::Read {
             plugin: plugin.to_owned(),
@@ -125,9 +120,7 @@ fn sources(dep_info: &str) -> Vec<PathBuf> {
             continue;
         };
         let files = files.replace("\\ ", "\0");
-        let files = files
-            .split(' ')
-            .map(|file| PathBuf::from(file.replace('\0', " ")));
+        let files = files.split(' ').map(|file| PathBuf::from(file.replace('\0', " ")));
         sources.extend(files.filter_map(|file| file.strip_prefix(WORK).ok().map(Path::to_owned)));
     }
     sources.sort();
@@ -142,19 +135,11 @@ mod tests {
 
     fn folders(target: &Path) -> Folders {
         let none = PathBuf::new();
-        Folders {
-            work: none.clone(),
-            target: target.to_owned(),
-            cargo: none.clone(),
-            zig: none,
-        }
+        Folders { work: none.clone(), target: target.to_owned(), cargo: none.clone(), zig: none }
     }
 
     fn library(files: &[&str]) -> Library {
-        Library {
-            files: files.iter().map(PathBuf::from).collect(),
-            features: BTreeSet::new(),
-        }
+        Library { files: files.iter().map(PathBuf::from).collect(), features: BTreeSet::new() }
     }
 
     #[test]
@@ -168,10 +153,7 @@ mod tests {
             Artifact::read("greet", &library(&files), &folders(dir.path())).expect("read");
         assert_eq!(artifact.file.as_str(), "greet.dll");
         assert_eq!(artifact.bytes, b"bytes");
-        assert_eq!(
-            artifact.sources,
-            [Path::new("README.md"), Path::new("a b/lib.rs")]
-        );
+        assert_eq!(artifact.sources, [Path::new("README.md"), Path::new("a b/lib.rs")]);
     }
 
     #[test]

@@ -90,19 +90,13 @@ impl Build<'_> {
         let command = run::command(step, argv, &folders, vendored);
         let label = step.target.triple.to_string();
         let mut follower = Follower::new(self.shell, label, self.n_units(step));
-        let ended = self.engine.run(&image, &command, &mut |stream, line| {
-            follower.line(stream, line)
-        });
+        let ended =
+            self.engine.run(&image, &command, &mut |stream, line| follower.line(stream, line));
         let built = follower.finish();
         match ended {
             Ok(()) => Ok(built),
             // Cargo's own status for a failed build. What did compile is delivered all the same.
-            Err(
-                error @ EngineError::CommandFailed {
-                    status: Status::Code(101),
-                    ..
-                },
-            ) => {
+            Err(error @ EngineError::CommandFailed { status: Status::Code(101), .. }) => {
                 if built.n_errors == 0 {
                     // No compiler has said why: a build script failed, or cargo itself.
                     self.shell.failure(&error.into());
@@ -126,15 +120,9 @@ impl Build<'_> {
     ) -> Result<PathBuf, Failure> {
         let target = &step.target.triple;
         let image = &step.image.name;
-        self.shell.status(
-            "Building",
-            format_args!("{program} for {target} in image `{image}`"),
-        );
-        let built = self.cargo(
-            step,
-            step.cargo_program(package, program, self.n_jobs),
-            vendored,
-        )?;
+        self.shell.status("Building", format_args!("{program} for {target} in image `{image}`"));
+        let built =
+            self.cargo(step, step.cargo_program(package, program, self.n_jobs), vendored)?;
         let Some(guest) = built.programs.get(package) else {
             let message = format!("`{program}` was not built for {target}");
             return Err(
@@ -195,10 +183,7 @@ impl Build<'_> {
         }
         self.publish(step, delivery, &replaced, survey)?;
         outcomes.extend(replaced.into_iter().filter_map(|(wanted, _, _)| {
-            let entry = survey
-                .index
-                .find(&step.target.triple, &wanted.plugin.name)?
-                .clone();
+            let entry = survey.index.find(&step.target.triple, &wanted.plugin.name)?.clone();
             Some((wanted, Outcome::Delivered(entry)))
         }));
         Ok(outcomes)
@@ -213,30 +198,15 @@ impl Build<'_> {
     ) -> Result<(), Failure> {
         let is_new = |entry: &Entry| {
             entry.target == step.target.triple
-                && replaced
-                    .iter()
-                    .any(|(wanted, _, _)| wanted.plugin.name == entry.plugin)
+                && replaced.iter().any(|(wanted, _, _)| wanted.plugin.name == entry.plugin)
         };
-        let exists = |entry: &Entry| {
-            survey
-                .plugins
-                .plugins
-                .iter()
-                .any(|p| p.name == entry.plugin)
-        };
-        for entry in survey
-            .index
-            .artifacts
-            .iter()
-            .filter(|e| !is_new(e) && exists(e))
-        {
+        let exists = |entry: &Entry| survey.plugins.plugins.iter().any(|p| p.name == entry.plugin);
+        for entry in survey.index.artifacts.iter().filter(|e| !is_new(e) && exists(e)) {
             delivery.keep(entry)?;
         }
         survey.index = delivery.publish()?;
         for (wanted, record, _) in replaced {
-            survey
-                .records
-                .set(&step.target.triple, &wanted.plugin.name, record.clone());
+            survey.records.set(&step.target.triple, &wanted.plugin.name, record.clone());
         }
         survey.records.save()?;
         Ok(())
@@ -276,22 +246,14 @@ impl Build<'_> {
             return 0;
         };
         let dependencies = Dependencies::new(&metadata);
-        let plugins = metadata
-            .packages
-            .iter()
-            .filter(|p| step.packages.contains(&*p.name));
-        let mut closure: Vec<_> = plugins
-            .flat_map(|plugin| dependencies.closure(&plugin.id))
-            .collect();
+        let plugins = metadata.packages.iter().filter(|p| step.packages.contains(&*p.name));
+        let mut closure: Vec<_> =
+            plugins.flat_map(|plugin| dependencies.closure(&plugin.id)).collect();
         closure.sort_by_key(|package| &package.id);
         closure.dedup_by_key(|package| &package.id);
         // A build script is compiled and run, besides the library.
         let units = closure.iter().map(|package| {
-            1 + 2 * package
-                .targets
-                .iter()
-                .filter(|target| target.is_custom_build())
-                .count()
+            1 + 2 * package.targets.iter().filter(|target| target.is_custom_build()).count()
         });
         units.sum::<usize>() as u64
     }
@@ -299,19 +261,8 @@ impl Build<'_> {
 
 /// The files that an artifact was made from beyond its plugin's folders and what is hashed anyway.
 fn beyond(wanted: &Wanted, artifact: &Artifact) -> Vec<PathBuf> {
-    let inside = |file: &&PathBuf| {
-        wanted
-            .plugin
-            .folders
-            .iter()
-            .any(|dir| file.starts_with(dir))
-    };
-    artifact
-        .sources
-        .iter()
-        .filter(|file| !inside(file))
-        .cloned()
-        .collect()
+    let inside = |file: &&PathBuf| wanted.plugin.folders.iter().any(|dir| file.starts_with(dir));
+    artifact.sources.iter().filter(|file| !inside(file)).cloned().collect()
 }
 
 /// `1 plugin`, `3 plugins`.

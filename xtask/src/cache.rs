@@ -43,11 +43,7 @@ impl CacheError {
     /// For `map_err`: says what was tried on which path.
     pub fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 }
 
@@ -78,11 +74,8 @@ impl Cache {
     /// # Errors
     /// If no variable names a place, or the folder can't be created.
     pub fn open() -> Result<Self, CacheError> {
-        let variable = |name: &str| {
-            std::env::var_os(name)
-                .filter(|v| !v.is_empty())
-                .map(PathBuf::from)
-        };
+        let variable =
+            |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let root = variable("KEYWAY_CACHE")
             .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("keyway")))
             .or_else(|| variable("LOCALAPPDATA").map(|dir| dir.join("keyway").join("cache")))
@@ -169,14 +162,10 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
         .prefix(".keyway-")
         .tempfile_in(dir)
         .map_err(CacheError::io("create a temporary file in", dir))?;
-    file.write_all(bytes)
-        .map_err(CacheError::io("write", path))?;
-    file.as_file()
-        .sync_all()
-        .map_err(CacheError::io("sync", path))?;
+    file.write_all(bytes).map_err(CacheError::io("write", path))?;
+    file.as_file().sync_all().map_err(CacheError::io("sync", path))?;
     set_shared_mode(file.as_file()).map_err(CacheError::io("set the mode of", path))?;
-    file.persist(path)
-        .map_err(|error| CacheError::io("rename into place", path)(error.error))?;
+    file.persist(path).map_err(|error| CacheError::io("rename into place", path)(error.error))?;
     Ok(())
 }
 

@@ -77,11 +77,7 @@ pub fn main() -> ExitCode {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
-    let format = if cli.global.json {
-        Format::Json
-    } else {
-        Format::Text
-    };
+    let format = if cli.global.json { Format::Json } else { Format::Text };
     let shell = Shell::new(verbosity, format, cli.global.color);
     match run(&cli, &shell) {
         Ok(()) => ExitCode::SUCCESS,

@@ -54,11 +54,7 @@ impl Diagnose for DescribeError {
 }
 
 fn list(violations: &[Violation]) -> String {
-    violations
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The manifest of `artifact`, which `step` built from `source`.
@@ -85,10 +81,10 @@ pub fn manifest(
             violations,
         });
     }
-    let name = plugin.name.parse().map_err(|source| DescribeError::Name {
-        plugin: plugin.name.clone(),
-        source,
-    })?;
+    let name = plugin
+        .name
+        .parse()
+        .map_err(|source| DescribeError::Name { plugin: plugin.name.clone(), source })?;
     // A stamp that does not parse is as good as none: the gate says what is wrong with it.
     let stamp = facts
         .stamp
@@ -101,10 +97,7 @@ pub fn manifest(
     });
     Ok(Manifest {
         format: FormatVersion,
-        plugin: Plugin {
-            name,
-            version: plugin.version.clone(),
-        },
+        plugin: Plugin { name, version: plugin.version.clone() },
         target: step.target.triple.clone(),
         artifact: keyway_manifest::Artifact {
             file: artifact.file.clone(),
@@ -112,11 +105,7 @@ pub fn manifest(
             size: artifact.bytes.len() as u64,
             sha256: Digest::of(&artifact.bytes),
         },
-        stamp: if abi.is_some() {
-            StampFormat::Keyway1
-        } else {
-            StampFormat::None
-        },
+        stamp: if abi.is_some() { StampFormat::Keyway1 } else { StampFormat::None },
         toolchain: abi.is_some().then(|| step.toolchain.clone()),
         abi,
         image: Some(Image {

@@ -57,9 +57,7 @@ impl Index {
 
     /// The entry of an artifact.
     pub fn find(&self, target: &Triple, plugin: &str) -> Option<&Entry> {
-        self.artifacts
-            .iter()
-            .find(|entry| entry.target == *target && entry.plugin == plugin)
+        self.artifacts.iter().find(|entry| entry.target == *target && entry.plugin == plugin)
     }
 }
 
@@ -80,15 +78,10 @@ impl Delivery {
         let parent = dist.parent().unwrap_or(Path::new("."));
         let mut builder = tempfile::Builder::new();
         builder.prefix(PREFIX);
-        let staging = builder
-            .tempdir_in(parent)
-            .map_err(CacheError::io("create a folder in", parent))?;
+        let staging =
+            builder.tempdir_in(parent).map_err(CacheError::io("create a folder in", parent))?;
         set_mode(staging.path(), 0o755)?;
-        Ok(Self {
-            dist: dist.to_owned(),
-            staging,
-            index: Index::default(),
-        })
+        Ok(Self { dist: dist.to_owned(), staging, index: Index::default() })
     }
 
     /// Removes what killed runs left beside `dist`. Only for whoever holds the workspace's lock.
@@ -129,10 +122,7 @@ impl Delivery {
         let folder = self.folder(&manifest.target, plugin)?;
         let path = folder.join(manifest.artifact.file.as_str());
         write(&path, library)?;
-        write(
-            &folder.join(manifest.file_name()),
-            manifest.to_json().as_bytes(),
-        )?;
+        write(&folder.join(manifest.file_name()), manifest.to_json().as_bytes())?;
         let relative = |file: &str| format!("{}/{plugin}/{file}", manifest.target);
         self.index.artifacts.push(Entry {
             target: manifest.target.clone(),
@@ -146,9 +136,7 @@ impl Delivery {
 
     /// Takes an artifact back, as after a refusal.
     pub fn withdraw(&mut self, target: &Triple, plugin: &str) {
-        self.index
-            .artifacts
-            .retain(|entry| entry.target != *target || entry.plugin != plugin);
+        self.index.artifacts.retain(|entry| entry.target != *target || entry.plugin != plugin);
         // An artifact that is not in the index is not delivered, whether or not its files go.
         let _ = fs::remove_dir_all(self.staging.path().join(target.as_str()).join(plugin));
     }
@@ -162,10 +150,8 @@ impl Delivery {
         let json = canonical::document(&self.index).expect("strings and digests are always JSON");
         write(&self.staging.path().join("index.json"), json.as_bytes())?;
         sync_folders(self.staging.path())?;
-        change_places(self.staging.path(), &self.dist).map_err(CacheError::io(
-            "put the delivery in the place of",
-            &self.dist,
-        ))?;
+        change_places(self.staging.path(), &self.dist)
+            .map_err(CacheError::io("put the delivery in the place of", &self.dist))?;
         sync_folder(self.dist.parent().unwrap_or(Path::new(".")))?;
         Ok(self.index)
     }
@@ -185,8 +171,7 @@ const PREFIX: &str = ".dist-";
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     let mut file = File::create(path).map_err(CacheError::io("create", path))?;
-    file.write_all(bytes)
-        .map_err(CacheError::io("write", path))?;
+    file.write_all(bytes).map_err(CacheError::io("write", path))?;
     file.sync_all().map_err(CacheError::io("sync", path))?;
     set_mode(path, 0o644)
 }
@@ -266,16 +251,10 @@ mod tests {
     fn deliver(dist: &Path, plugin: &str, library: &[u8]) -> Index {
         let before = Index::read(dist);
         let mut delivery = Delivery::begin(dist).expect("begin");
-        for entry in before
-            .artifacts
-            .iter()
-            .filter(|entry| entry.plugin != plugin)
-        {
+        for entry in before.artifacts.iter().filter(|entry| entry.plugin != plugin) {
             delivery.keep(entry).expect("keep");
         }
-        delivery
-            .place(library, &manifest(plugin, library))
-            .expect("place");
+        delivery.place(library, &manifest(plugin, library)).expect("place");
         delivery.publish().expect("publish")
     }
 
@@ -287,11 +266,7 @@ mod tests {
         deliver(&dist, "two", b"2");
         let index = deliver(&dist, "one", b"new");
         assert_eq!(index, Index::read(&dist));
-        let plugins: Vec<_> = index
-            .artifacts
-            .iter()
-            .map(|entry| entry.plugin.as_str())
-            .collect();
+        let plugins: Vec<_> = index.artifacts.iter().map(|entry| entry.plugin.as_str()).collect();
         assert_eq!(plugins, ["one", "two"]);
         assert_eq!(read(&dist, &index.artifacts[0].library), "new");
         assert_eq!(read(&dist, &index.artifacts[1].library), "2");

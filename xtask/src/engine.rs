@@ -157,18 +157,11 @@ pub fn select<'a>(
 /// Every engine with its description, or why it does not work here; for `doctor`.
 pub fn survey(cache: &Cache, shell: &Shell) -> Vec<(&'static str, Result<String, Unavailable>)> {
     let describe = |engine: Box<dyn Engine + '_>| engine.description();
-    vec![
-        ("docker", docker(shell).map(describe)),
-        ("sandbox", sandbox(cache, shell).map(describe)),
-    ]
+    vec![("docker", docker(shell).map(describe)), ("sandbox", sandbox(cache, shell).map(describe))]
 }
 
 fn docker<'a>(shell: &'a Shell) -> Result<Box<dyn Engine + 'a>, Unavailable> {
-    Ok(Box::new(Docker::new(
-        Daemon::find()?,
-        Owner::this_process(),
-        shell,
-    )))
+    Ok(Box::new(Docker::new(Daemon::find()?, Owner::this_process(), shell)))
 }
 
 #[cfg(target_os = "linux")]
@@ -193,15 +186,11 @@ fn environment(image: &Prepared, command: &Command) -> BTreeMap<String, String> 
         ("HOME", "/tmp"),
         ("HOSTNAME", HOST_NAME),
         ("LC_ALL", "C.UTF-8"),
-        (
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        ),
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("TZ", "UTC"),
     ];
-    let mut all: BTreeMap<String, String> = base
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
+    let mut all: BTreeMap<String, String> =
+        base.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     all.extend(image.env.clone());
     all.extend(command.env.clone());
     all
@@ -238,18 +227,12 @@ impl Shelf {
         image: &Image,
         make: impl FnOnce() -> Result<OsString, EngineError>,
     ) -> Result<Prepared, EngineError> {
-        let mut known = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(prepared) = known.get(&image.manifest) {
             return Ok(prepared.clone());
         }
-        let prepared = Prepared {
-            image: image.name.clone(),
-            location: make()?,
-            env: image.env.clone(),
-        };
+        let prepared =
+            Prepared { image: image.name.clone(), location: make()?, env: image.env.clone() };
         known.insert(image.manifest, prepared.clone());
         Ok(prepared)
     }
@@ -257,9 +240,7 @@ impl Shelf {
 
 /// An absolute path inside the image.
 fn guest_path(engine: &'static str, path: &std::path::Path) -> Result<PathBuf, EngineError> {
-    let plain = path
-        .components()
-        .all(|part| !matches!(part, std::path::Component::ParentDir));
+    let plain = path.components().all(|part| !matches!(part, std::path::Component::ParentDir));
     if path.has_root() && plain {
         return Ok(path.to_owned());
     }

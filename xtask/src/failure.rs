@@ -48,20 +48,12 @@ pub struct Failure {
 impl Failure {
     /// A failure that no stage's error type describes.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self {
-            exit,
-            error: message.into().into(),
-            hint: None,
-        }
+        Self { exit, error: message.into().into(), hint: None }
     }
 
     /// The end of a command that has said itself what failed; nothing more is printed.
     pub fn reported(exit: Exit) -> Self {
-        Self {
-            exit,
-            error: Box::new(Reported),
-            hint: None,
-        }
+        Self { exit, error: Box::new(Reported), hint: None }
     }
 
     /// Whether the user knows already.
@@ -84,11 +76,7 @@ struct Reported;
 
 impl<E: Diagnose> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self {
-            exit: error.exit(),
-            hint: error.hint(),
-            error: Box::new(error),
-        }
+        Self { exit: error.exit(), hint: error.hint(), error: Box::new(error) }
     }
 }
 

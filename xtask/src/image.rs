@@ -64,11 +64,7 @@ struct Locked {
 impl Images {
     /// The images whose recipes lie in `recipes`, with layers in `cache`.
     pub fn open(recipes: impl Into<PathBuf>, cache: Cache) -> Self {
-        Self {
-            recipes: recipes.into(),
-            cache,
-            mirrors: Vec::new(),
-        }
+        Self { recipes: recipes.into(), cache, mirrors: Vec::new() }
     }
 
     /// The same with Debian mirrors to try first.
@@ -83,10 +79,8 @@ impl Images {
     /// # Errors
     /// If the folder can't be read.
     pub fn names(&self) -> Result<Vec<String>, ImageError> {
-        recipe::list(&self.recipes).map_err(|source| ImageError::Folder {
-            path: self.recipes.clone(),
-            source,
-        })
+        recipe::list(&self.recipes)
+            .map_err(|source| ImageError::Folder { path: self.recipes.clone(), source })
     }
 
     /// The lock of an image, without looking at the store: digests and toolchain records.
@@ -236,14 +230,8 @@ impl Images {
 /// A layer of the store; its content was checked when it was written there.
 fn stored(store: &Path, layer: &LockedLayer) -> Option<Layer> {
     let file = store.join(format!("{}.tar", layer.diff_id));
-    let found = fs::metadata(&file)
-        .ok()
-        .filter(|file| file.len() == layer.size)?;
-    found.is_file().then_some(Layer {
-        diff_id: layer.diff_id,
-        size: layer.size,
-        file,
-    })
+    let found = fs::metadata(&file).ok().filter(|file| file.len() == layer.size)?;
+    found.is_file().then_some(Layer { diff_id: layer.diff_id, size: layer.size, file })
 }
 
 fn compare(
@@ -270,18 +258,12 @@ fn finish(name: &str, chain: &[Locked], layers: Vec<(String, Layer)>) -> Result<
     let recipes: Vec<&Recipe> = chain.iter().map(|locked| &locked.recipe).collect();
     let lock = &chain.last().expect("a chain ends with its image").lock;
     let image = oci::image(assemble::description(name, &recipes, lock), layers);
-    for (part, expected, found) in [
-        ("config", lock.config, image.config),
-        ("manifest", lock.manifest, image.manifest),
-    ] {
+    for (part, expected, found) in
+        [("config", lock.config, image.config), ("manifest", lock.manifest, image.manifest)]
+    {
         if expected != found {
             let (image, part) = (name.to_owned(), part.to_owned());
-            return Err(ImageError::OtherDigest {
-                image,
-                part,
-                expected,
-                found,
-            });
+            return Err(ImageError::OtherDigest { image, part, expected, found });
         }
     }
     Ok(image)

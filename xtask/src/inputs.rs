@@ -93,10 +93,8 @@ impl Tree {
             .build();
         let mut files = BTreeMap::new();
         for entry in walk {
-            let entry = entry.map_err(|source| InputError::Walk {
-                root: root.to_owned(),
-                source,
-            })?;
+            let entry =
+                entry.map_err(|source| InputError::Walk { root: root.to_owned(), source })?;
             let path = entry.path();
             // Follows links: what a build reads is the file behind one. A link to nowhere is no input.
             let Ok(metadata) = fs::metadata(path) else {
@@ -106,10 +104,7 @@ impl Tree {
                 files.insert(relative.to_owned(), metadata);
             }
         }
-        Ok(Self {
-            root: root.to_owned(),
-            files,
-        })
+        Ok(Self { root: root.to_owned(), files })
     }
 
     /// The digest of all that cargo's view of the workspace depends on: every Cargo.toml and cargo
@@ -119,11 +114,8 @@ impl Tree {
     /// If one of them can't be read.
     pub fn manifests(&self, cache: &mut StatCache) -> Result<Digest, InputError> {
         let relevant = |path: &&PathBuf| {
-            path.file_name()
-                .is_some_and(|name| name == "Cargo.toml" || name == "Cargo.lock")
-                || path
-                    .components()
-                    .any(|part| part == Component::Normal(".cargo".as_ref()))
+            path.file_name().is_some_and(|name| name == "Cargo.toml" || name == "Cargo.lock")
+                || path.components().any(|part| part == Component::Normal(".cargo".as_ref()))
         };
         self.digest(self.files.keys().filter(relevant), cache)
     }
@@ -173,10 +165,7 @@ impl Tree {
 
 /// A relative path with `/` on every system, so that digests agree between them.
 fn slashed(path: &Path) -> String {
-    let parts: Vec<_> = path
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy())
-        .collect();
+    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     parts.join("/")
 }
 
@@ -188,12 +177,7 @@ impl StatCache {
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
             .unwrap_or_default();
         let now_ns = nanoseconds(SystemTime::now());
-        Self {
-            path,
-            now_ns,
-            entries,
-            used: BTreeMap::new(),
-        }
+        Self { path, now_ns, entries, used: BTreeMap::new() }
     }
 
     /// The digest of a file's content.
@@ -201,10 +185,8 @@ impl StatCache {
     /// # Errors
     /// If the file can't be read.
     pub fn digest(&mut self, path: &Path) -> Result<Digest, InputError> {
-        let metadata = fs::metadata(path).map_err(|source| InputError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let metadata = fs::metadata(path)
+            .map_err(|source| InputError::Read { path: path.to_owned(), source })?;
         self.digest_as(path, &metadata)
     }
 
@@ -217,21 +199,11 @@ impl StatCache {
             self.used.insert(path.to_owned(), *entry);
             return Ok(entry.digest);
         }
-        let digest = digest_file(path).map_err(|source| InputError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let digest = digest_file(path)
+            .map_err(|source| InputError::Read { path: path.to_owned(), source })?;
         // JSON has no place for a name that is not UTF-8; such a file is hashed each time.
         if modified_ns + SETTLED_NS < self.now_ns && path.to_str().is_some() {
-            self.used.insert(
-                path.to_owned(),
-                Entry {
-                    size,
-                    modified_ns,
-                    inode,
-                    digest,
-                },
-            );
+            self.used.insert(path.to_owned(), Entry { size, modified_ns, inode, digest });
         }
         Ok(digest)
     }
@@ -261,8 +233,7 @@ fn digest_file(path: &Path) -> io::Result<Digest> {
 }
 
 fn nanoseconds(time: SystemTime) -> u128 {
-    time.duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos())
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos())
 }
 
 #[cfg(unix)]
@@ -294,11 +265,7 @@ mod tests {
             fs::create_dir_all(path.parent().expect("has one")).expect("create");
             fs::write(&path, text).expect("write");
             let old = SystemTime::now() - Duration::from_secs(60);
-            File::options()
-                .write(true)
-                .open(&path)
-                .and_then(|f| f.set_modified(old))
-                .expect("age");
+            File::options().write(true).open(&path).and_then(|f| f.set_modified(old)).expect("age");
         }
         dir
     }
@@ -318,25 +285,14 @@ mod tests {
         let before = sources(dir.path(), &[]);
         fs::write(dir.path().join("plugins/ab/src/lib.rs"), "three").expect("write");
         fs::write(dir.path().join("plugins/a/debug.log"), "more noise").expect("write");
-        assert_eq!(
-            sources(dir.path(), &[]),
-            before,
-            "another plugin and an ignored file"
-        );
+        assert_eq!(sources(dir.path(), &[]), before, "another plugin and an ignored file");
         fs::write(dir.path().join("plugins/a/src/lib.rs"), "ONE").expect("write");
         let changed = sources(dir.path(), &[]);
         assert_ne!(changed, before);
         fs::write(dir.path().join("plugins/a/src/lib.rs"), "one").expect("write");
-        assert_eq!(
-            sources(dir.path(), &[]),
-            before,
-            "the old content is the old digest"
-        );
-        fs::rename(
-            dir.path().join("plugins/a/src/lib.rs"),
-            dir.path().join("plugins/a/src/b.rs"),
-        )
-        .expect("rename");
+        assert_eq!(sources(dir.path(), &[]), before, "the old content is the old digest");
+        fs::rename(dir.path().join("plugins/a/src/lib.rs"), dir.path().join("plugins/a/src/b.rs"))
+            .expect("rename");
         assert_ne!(sources(dir.path(), &[]), before, "names count");
     }
 
@@ -357,10 +313,7 @@ mod tests {
         fs::write(&path, "new").expect("write");
         let mut cache = StatCache::open(dir.path().join("stat.json"));
         cache.digest(&path).expect("digest");
-        assert!(
-            cache.used.is_empty(),
-            "the file may change again under the same time stamp"
-        );
+        assert!(cache.used.is_empty(), "the file may change again under the same time stamp");
     }
 
     #[test]
@@ -368,9 +321,7 @@ mod tests {
         let dir = workspace();
         let path = dir.path().join("stat.json");
         fs::write(&path, "{").expect("write");
-        let digest = StatCache::open(path)
-            .digest(&dir.path().join("Cargo.toml"))
-            .expect("digest");
+        let digest = StatCache::open(path).digest(&dir.path().join("Cargo.toml")).expect("digest");
         assert_eq!(digest, Digest::of("[workspace]"));
     }
 

@@ -202,9 +202,7 @@ impl Step {
 
     /// Whether nothing has to be built.
     pub fn is_fresh(&self) -> bool {
-        self.artifacts
-            .iter()
-            .all(|wanted| wanted.state == Freshness::Fresh)
+        self.artifacts.iter().all(|wanted| wanted.state == Freshness::Fresh)
     }
 
     /// The cargo command line that the step runs inside its image.
@@ -225,16 +223,11 @@ impl Step {
     }
 
     fn cargo_build(&self, n_jobs: usize) -> Vec<String> {
-        let mut argv = ["cargo", "build", "--offline", "--locked"]
-            .map(str::to_owned)
-            .to_vec();
+        let mut argv = ["cargo", "build", "--offline", "--locked"].map(str::to_owned).to_vec();
         argv.extend(["--profile".into(), self.profile.clone()]);
         argv.extend(["--target".into(), self.target.triple.to_string()]);
         argv.extend(["--jobs".into(), n_jobs.to_string()]);
-        argv.extend([
-            "--message-format".into(),
-            "json-diagnostic-rendered-ansi".into(),
-        ]);
+        argv.extend(["--message-format".into(), "json-diagnostic-rendered-ansi".into()]);
         let flags = serde_json::to_string(&self.rustflags).expect("strings are JSON");
         argv.extend([
             "--config".into(),
@@ -266,10 +259,7 @@ fn environment(
         ("CARGO_INCREMENTAL".to_owned(), "0".to_owned()),
         ("CARGO_TARGET_DIR".to_owned(), TARGET.to_owned()),
         ("CARGO_TERM_COLOR".to_owned(), "never".to_owned()),
-        (
-            format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase()),
-            spec.linker.clone(),
-        ),
+        (format!("CARGO_TARGET_{}_LINKER", triple.to_uppercase()), spec.linker.clone()),
         (format!("CC_{triple}"), spec.cc.clone()),
         (format!("AR_{triple}"), spec.ar.clone()),
         ("KEYWAY_TOOLCHAIN_HASH".to_owned(), toolchain.to_string()),

@@ -37,10 +37,7 @@ impl Records {
 
     /// Remembers an artifact.
     pub fn set(&mut self, target: &Triple, plugin: &str, record: Record) {
-        self.all
-            .entry(target.clone())
-            .or_default()
-            .insert(plugin.to_owned(), record);
+        self.all.entry(target.clone()).or_default().insert(plugin.to_owned(), record);
     }
 
     /// Writes the records.

@@ -88,18 +88,10 @@ impl<'a> Follower<'a> {
         )
         .expect("the template is right")
         .progress_chars("=> ");
-        let bar = shell.progress().add(
-            ProgressBar::new(n_units)
-                .with_style(style)
-                .with_prefix(label),
-        );
+        let bar =
+            shell.progress().add(ProgressBar::new(n_units).with_style(style).with_prefix(label));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self {
-            shell,
-            bar,
-            built: Built::default(),
-            n_units,
-        }
+        Self { shell, bar, built: Built::default(), n_units }
     }
 
     /// Takes one line of the run's output.
@@ -134,31 +126,20 @@ impl<'a> Follower<'a> {
                 self.step();
                 let package = package_name(&artifact.package_id.repr);
                 if artifact.target.crate_types.contains(&CrateType::CDyLib) {
-                    let files = artifact
-                        .filenames
-                        .iter()
-                        .map(|f| f.as_std_path().to_owned());
+                    let files = artifact.filenames.iter().map(|f| f.as_std_path().to_owned());
                     let features = artifact.features.iter().map(ToString::to_string).collect();
-                    let library = Library {
-                        files: files.collect(),
-                        features,
-                    };
+                    let library = Library { files: files.collect(), features };
                     self.built.libraries.insert(package, library);
-                } else if let (true, Some(program)) = (
-                    artifact.target.kind.contains(&TargetKind::Bin),
-                    &artifact.executable,
-                ) {
-                    self.built
-                        .programs
-                        .insert(package, program.as_std_path().to_owned());
+                } else if let (true, Some(program)) =
+                    (artifact.target.kind.contains(&TargetKind::Bin), &artifact.executable)
+                {
+                    self.built.programs.insert(package, program.as_std_path().to_owned());
                 }
             }
             Message::BuildScriptExecuted(_) => self.step(),
             Message::CompilerMessage(message) => {
-                let is_error = matches!(
-                    message.message.level,
-                    DiagnosticLevel::Error | DiagnosticLevel::Ice
-                );
+                let is_error =
+                    matches!(message.message.level, DiagnosticLevel::Error | DiagnosticLevel::Ice);
                 self.built.n_errors += usize::from(is_error);
                 if let Some(rendered) = message.message.rendered
                     && (is_error || self.shell.verbosity() > Verbosity::Quiet)
@@ -185,13 +166,7 @@ fn package_name(id: &str) -> String {
     let (url, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
     let name = match fragment.split_once('@') {
         Some((name, _version)) => name,
-        None => url
-            .rsplit('/')
-            .next()
-            .unwrap_or(url)
-            .split('?')
-            .next()
-            .unwrap_or_default(),
+        None => url.rsplit('/').next().unwrap_or(url).split('?').next().unwrap_or_default(),
     };
     name.to_owned()
 }
@@ -204,10 +179,7 @@ mod tests {
     fn reads_the_name_in_a_package_id() {
         for (id, name) in [
             ("path+file:///work/plugins/greet#0.1.0", "greet"),
-            (
-                "path+file:///work/plugins/match#order-match@0.1.0",
-                "order-match",
-            ),
+            ("path+file:///work/plugins/match#order-match@0.1.0", "order-match"),
             ("registry+https://example.org/index#serde@1.0.229", "serde"),
             ("git+https://example.org/a/thing?rev=1#0.2.0", "thing"),
         ] {

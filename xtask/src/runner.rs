@@ -75,16 +75,9 @@ pub fn obstacle(target: &Triple, runner: Runner) -> Option<String> {
 pub fn command(way: &Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
     let (folder, name) = (program.parent().unwrap_or(program), program.file_name());
     let name = name.unwrap_or_default().to_string_lossy();
-    let mut argv: Vec<OsString> = vec![
-        way.guest(&format!("{HOST}/{name}")).into(),
-        "--json".into(),
-        "exercise".into(),
-    ];
-    argv.extend(
-        entries
-            .iter()
-            .map(|entry| OsString::from(library(way, entry))),
-    );
+    let mut argv: Vec<OsString> =
+        vec![way.guest(&format!("{HOST}/{name}")).into(), "--json".into(), "exercise".into()];
+    argv.extend(entries.iter().map(|entry| OsString::from(library(way, entry))));
     let mount = |host: &Path, guest: &str| Mount {
         host: host.to_owned(),
         guest: guest.into(),
@@ -144,9 +137,7 @@ pub fn run(
     };
     let outcome = |entry: &&Entry| {
         let of = told.outcomes.remove(&library(way, entry));
-        of.unwrap_or_else(|| Outcome::Failed {
-            message: silence.clone(),
-        })
+        of.unwrap_or_else(|| Outcome::Failed { message: silence.clone() })
     };
     Ok(entries.iter().map(outcome).collect())
 }
@@ -155,18 +146,9 @@ pub fn run(
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event {
-    Exercise {
-        path: String,
-        calls: u64,
-    },
-    Verdict {
-        path: String,
-        refusals: Vec<Refusal>,
-    },
-    Failure {
-        path: String,
-        message: String,
-    },
+    Exercise { path: String, calls: u64 },
+    Verdict { path: String, refusals: Vec<Refusal> },
+    Failure { path: String, message: String },
 }
 
 #[derive(Deserialize)]

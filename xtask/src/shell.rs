@@ -67,17 +67,8 @@ impl Shell {
             && verbosity > Verbosity::Quiet
             && format == Format::Text
             && std::env::var_os("CI").is_none();
-        let target = if bars {
-            ProgressDrawTarget::stderr()
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        Self {
-            verbosity,
-            format,
-            color,
-            progress: MultiProgress::with_draw_target(target),
-        }
+        let target = if bars { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        Self { verbosity, format, color, progress: MultiProgress::with_draw_target(target) }
     }
 
     /// A shell for tests: quiet, text, no colour.
@@ -108,20 +99,14 @@ impl Shell {
     /// `    Verb message` on stderr, as cargo does; silent under `--quiet` and `--json`.
     pub fn status(&self, verb: &str, message: impl std::fmt::Display) {
         if self.verbosity > Verbosity::Quiet && self.format == Format::Text {
-            self.line(&format!(
-                "{} {message}",
-                self.paint("1;32", &format!("{verb:>12}"))
-            ));
+            self.line(&format!("{} {message}", self.paint("1;32", &format!("{verb:>12}"))));
         }
     }
 
     /// A line on stderr that only `--verbose` shows.
     pub fn detail(&self, verb: &str, message: impl std::fmt::Display) {
         if self.verbosity >= Verbosity::Verbose && self.format == Format::Text {
-            self.line(&format!(
-                "{} {message}",
-                self.paint("1;36", &format!("{verb:>12}"))
-            ));
+            self.line(&format!("{} {message}", self.paint("1;36", &format!("{verb:>12}"))));
         }
     }
 
@@ -175,11 +160,7 @@ impl Shell {
 
     /// `text` in the colour of an SGR code, where colour is on.
     pub fn paint(&self, sgr: &str, text: &str) -> String {
-        if self.color {
-            format!("\x1b[{sgr}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if self.color { format!("\x1b[{sgr}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
     fn line(&self, line: &str) {

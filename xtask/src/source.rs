@@ -18,13 +18,8 @@ pub fn is_dirty<'a>(root: &Path, folders: impl Iterator<Item = &'a Path>) -> boo
     let always = ["Cargo.toml", "Cargo.lock", ".cargo"].map(Path::new);
     let always = always.into_iter().filter(|path| root.join(path).exists());
     // The workspace's own folder has an empty name.
-    let folders = folders.map(|path| {
-        if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        }
-    });
+    let folders =
+        folders.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
     arguments.extend(always.chain(folders).map(Path::as_os_str));
     git(root, &arguments).is_some_and(|status| !status.trim().is_empty())
 }
@@ -50,12 +45,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let root = dir.path();
         let run = |arguments: &[&str]| {
-            duct::cmd("git", arguments)
-                .dir(root)
-                .stdout_null()
-                .stderr_null()
-                .run()
-                .expect("git");
+            duct::cmd("git", arguments).dir(root).stdout_null().stderr_null().run().expect("git");
         };
         run(&["init"]);
         assert_eq!(commit(root), None, "no commit yet");
@@ -65,15 +55,7 @@ mod tests {
             fs::write(path, "").expect("write");
         }
         run(&["add", "."]);
-        run(&[
-            "-c",
-            "user.name=t",
-            "-c",
-            "user.email=t@example.org",
-            "commit",
-            "-m",
-            "first",
-        ]);
+        run(&["-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-m", "first"]);
         assert_eq!(commit(root).map(|commit| commit.len()), Some(40));
         let dirty = |folder: &str| is_dirty(root, [Path::new(folder)].into_iter());
         assert!(!dirty("a"));

@@ -120,16 +120,7 @@ impl<'a> Survey<'a> {
         };
         let records = Records::open(workspace);
         let index = Index::read(&workspace.dist_dir());
-        Ok(Self {
-            workspace,
-            images,
-            tree,
-            stat,
-            inputs,
-            plugins,
-            records,
-            index,
-        })
+        Ok(Self { workspace, images, tree, stat, inputs, plugins, records, index })
     }
 
     /// What has to be done to deliver `plugins` for `targets`.
@@ -147,13 +138,10 @@ impl<'a> Survey<'a> {
             let wanted = self.plugins.select(plugins)?;
             let image = self.image(target)?;
             let record =
-                image
-                    .toolchains
-                    .get(&target.triple)
-                    .ok_or_else(|| SurveyError::NoToolchain {
-                        image: image.name.clone(),
-                        target: target.triple.clone(),
-                    })?;
+                image.toolchains.get(&target.triple).ok_or_else(|| SurveyError::NoToolchain {
+                    image: image.name.clone(),
+                    target: target.triple.clone(),
+                })?;
             let all = &self.plugins.plugins;
             let mut step = Step::new(target, &image, record, all, &wanted, &self.inputs);
             for artifact in &mut step.artifacts {
@@ -170,17 +158,8 @@ impl<'a> Survey<'a> {
 
     /// Plugins in the delivery that the workspace no longer has.
     pub fn obsolete(&self) -> impl Iterator<Item = &str> {
-        let known: BTreeSet<&str> = self
-            .plugins
-            .plugins
-            .iter()
-            .map(|p| p.name.as_str())
-            .collect();
-        let delivered = self
-            .index
-            .artifacts
-            .iter()
-            .map(|entry| entry.plugin.as_str());
+        let known: BTreeSet<&str> = self.plugins.plugins.iter().map(|p| p.name.as_str()).collect();
+        let delivered = self.index.artifacts.iter().map(|entry| entry.plugin.as_str());
         delivered.filter(move |plugin| !known.contains(plugin))
     }
 
@@ -209,22 +188,17 @@ impl<'a> Survey<'a> {
     }
 
     fn image(&self, target: &Target) -> Result<PinnedImage, SurveyError> {
-        let lock = self
-            .images
-            .locked(&target.spec.image)
-            .map_err(|source| SurveyError::Image {
-                target: target.triple.clone(),
-                source: Box::new(source),
-            })?;
+        let lock = self.images.locked(&target.spec.image).map_err(|source| SurveyError::Image {
+            target: target.triple.clone(),
+            source: Box::new(source),
+        })?;
         let toolchains = lock.toolchains.into_iter();
         Ok(PinnedImage {
             name: lock.image,
             config: lock.config,
             manifest: lock.manifest,
             epoch: lock.epoch,
-            toolchains: toolchains
-                .map(|t| (t.record.target.clone(), t.record))
-                .collect(),
+            toolchains: toolchains.map(|t| (t.record.target.clone(), t.record)).collect(),
         })
     }
 
@@ -244,9 +218,7 @@ impl<'a> Survey<'a> {
             key,
             |record| tree.sources(&plugin.folders, &record.extra, &mut stat.borrow_mut()),
             |record| {
-                let Some(entry) = &entry else {
-                    return Ok(false);
-                };
+                let Some(entry) = &entry else { return Ok(false) };
                 let is = |relative: &str, expected: Digest| {
                     let found = digest_if_there(&dist.join(relative), &mut stat.borrow_mut());
                     found.map(|found| found == Some(expected))
@@ -260,9 +232,5 @@ impl<'a> Survey<'a> {
 
 /// The digest of a file that may be gone.
 fn digest_if_there(path: &Path, stat: &mut StatCache) -> Result<Option<Digest>, InputError> {
-    if path.is_file() {
-        stat.digest(path).map(Some)
-    } else {
-        Ok(None)
-    }
+    if path.is_file() { stat.digest(path).map(Some) } else { Ok(None) }
 }

@@ -141,10 +141,8 @@ impl TargetSet {
     /// # Errors
     /// If the file can't be read, does not parse, or names a default that it does not describe.
     pub fn read(path: &Path) -> Result<Self, TargetsError> {
-        let text = fs::read_to_string(path).map_err(|source| TargetsError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = fs::read_to_string(path)
+            .map_err(|source| TargetsError::Read { path: path.to_owned(), source })?;
         Self::parse(path, &text)
     }
 
@@ -153,15 +151,9 @@ impl TargetSet {
     /// # Errors
     /// If it does not parse or names a default that it does not describe.
     pub fn parse(path: &Path, text: &str) -> Result<Self, TargetsError> {
-        let file: File = toml::from_str(text).map_err(|source| TargetsError::Parse {
-            path: path.to_owned(),
-            source,
-        })?;
-        if let Some(triple) = file
-            .default
-            .iter()
-            .find(|triple| !file.target.contains_key(triple))
-        {
+        let file: File = toml::from_str(text)
+            .map_err(|source| TargetsError::Parse { path: path.to_owned(), source })?;
+        if let Some(triple) = file.default.iter().find(|triple| !file.target.contains_key(triple)) {
             return Err(TargetsError::UnknownDefault {
                 path: path.to_owned(),
                 triple: triple.clone(),
@@ -169,10 +161,7 @@ impl TargetSet {
         }
         let targets = file.target.into_iter();
         let targets = targets.map(|(triple, spec)| (triple.clone(), Target { triple, spec }));
-        Ok(Self {
-            targets: targets.collect(),
-            default: file.default,
-        })
+        Ok(Self { targets: targets.collect(), default: file.default })
     }
 
     /// Every target, by triple.
@@ -193,19 +182,15 @@ impl TargetSet {
     pub fn select(&self, asked: &[String]) -> Result<Vec<&Target>, TargetsError> {
         let find = |name: &String| {
             let triple = name.parse().ok();
-            triple
-                .as_ref()
-                .and_then(|triple| self.targets.get(triple))
-                .ok_or_else(|| TargetsError::Unknown {
+            triple.as_ref().and_then(|triple| self.targets.get(triple)).ok_or_else(|| {
+                TargetsError::Unknown {
                     asked: name.clone(),
                     known: self.targets.keys().cloned().collect(),
-                })
+                }
+            })
         };
         let mut selected = if asked.is_empty() {
-            self.default
-                .iter()
-                .filter_map(|triple| self.targets.get(triple))
-                .collect()
+            self.default.iter().filter_map(|triple| self.targets.get(triple)).collect()
         } else if asked.iter().any(|name| name == "all") {
             self.iter().collect()
         } else {
@@ -230,10 +215,7 @@ mod tests {
     }
 
     fn triples(selected: &[&Target]) -> Vec<String> {
-        selected
-            .iter()
-            .map(|target| target.triple.to_string())
-            .collect()
+        selected.iter().map(|target| target.triple.to_string()).collect()
     }
 
     #[test]
@@ -254,10 +236,7 @@ mod tests {
     #[test]
     fn says_what_is_wrong_with_the_file() {
         let error = parse("default = [\"a-b\"]\n[target]\n").expect_err("no such table");
-        assert!(
-            matches!(error, TargetsError::UnknownDefault { .. }),
-            "{error}"
-        );
+        assert!(matches!(error, TargetsError::UnknownDefault { .. }), "{error}");
         for text in [
             "default = 1",
             "default = []\n[target.\"../x\"]\n",

@@ -103,10 +103,7 @@ pub fn vendor(
     }
     let config = done.join("config.toml");
     let config = fs::read_to_string(&config).map_err(CacheError::io("read", &config))?;
-    Ok(Vendored {
-        crates: done.join("crates"),
-        config,
-    })
+    Ok(Vendored { crates: done.join("crates"), config })
 }
 
 fn fill(workspace: &Workspace, dir: &Path, done: &Path) -> Result<(), VendorError> {
@@ -137,19 +134,12 @@ fn fill(workspace: &Workspace, dir: &Path, done: &Path) -> Result<(), VendorErro
     .stderr_capture()
     .unchecked()
     .run()
-    .map_err(|source| VendorError::Spawn {
-        command: command.clone(),
-        source,
-    })?;
+    .map_err(|source| VendorError::Spawn { command: command.clone(), source })?;
     if !output.status.success() {
         let output_text = String::from_utf8_lossy(&output.stderr);
         let lines: Vec<&str> = output_text.lines().collect();
         let output_end = lines[lines.len().saturating_sub(20)..].join("\n");
-        return Err(VendorError::Failed {
-            command,
-            status: output.status,
-            output: output_end,
-        });
+        return Err(VendorError::Failed { command, status: output.status, output: output_end });
     }
     // Cargo prints the configuration that uses the folder; inside, the folder has another name.
     let config = String::from_utf8_lossy(&output.stdout);
@@ -165,11 +155,7 @@ fn relocate(config: &str, crates: &Path) -> String {
     let lines = config.lines().map(|line| {
         let names_it =
             line.starts_with("directory = ") && line.contains(&*crates.to_string_lossy());
-        if names_it {
-            format!("directory = \"{GUEST}\"")
-        } else {
-            line.to_owned()
-        }
+        if names_it { format!("directory = \"{GUEST}\"") } else { line.to_owned() }
     });
     lines.collect::<Vec<_>>().join("\n") + "\n"
 }

@@ -20,12 +20,7 @@ use crate::plan::{Step, Wanted};
 /// Everything that is wrong with it.
 pub fn of_build(step: &Step, wanted: &Wanted, path: &Path) -> Result<Admission, Rejection> {
     let spec = &step.target.spec;
-    let imports = spec
-        .imports
-        .iter()
-        .chain(&wanted.plugin.allow_imports)
-        .cloned()
-        .collect();
+    let imports = spec.imports.iter().chain(&wanted.plugin.allow_imports).cloned().collect();
     let expectation = Expectation {
         libc: spec.libc.clone(),
         stamp: StampPolicy::Optional,

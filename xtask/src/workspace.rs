@@ -155,24 +155,16 @@ impl Workspace {
             Some(path) => {
                 let path = path
                     .canonicalize()
-                    .map_err(|source| WorkspaceError::Manifest {
-                        path: path.to_owned(),
-                        source,
-                    })?;
+                    .map_err(|source| WorkspaceError::Manifest { path: path.to_owned(), source })?;
                 path.parent().map(Path::to_owned).unwrap_or(path)
             }
             None => env::current_dir()
                 .and_then(|dir| dir.canonicalize())
-                .map_err(|source| WorkspaceError::Manifest {
-                    path: PathBuf::from("."),
-                    source,
-                })?,
+                .map_err(|source| WorkspaceError::Manifest { path: PathBuf::from("."), source })?,
         };
         from.ancestors()
             .find(|dir| dir.join("Cargo.toml").is_file() && dir.join("targets.toml").is_file())
-            .map(|root| Self {
-                root: root.to_owned(),
-            })
+            .map(|root| Self { root: root.to_owned() })
             .ok_or(WorkspaceError::NotFound { from })
     }
 
@@ -202,11 +194,7 @@ impl Workspace {
     /// If there is no lock file.
     pub fn lock_file(&self) -> Result<PathBuf, WorkspaceError> {
         let path = self.root.join("Cargo.lock");
-        if path.is_file() {
-            Ok(path)
-        } else {
-            Err(WorkspaceError::NoLockFile { path })
-        }
+        if path.is_file() { Ok(path) } else { Err(WorkspaceError::NoLockFile { path }) }
     }
 
     /// The plugins; `manifests` is a digest of all that cargo's answer depends on.
@@ -222,16 +210,8 @@ impl Workspace {
         let set = PluginSet::from_metadata(&self.root, &self.metadata(None)?)?;
         fs::create_dir_all(self.state_dir())
             .map_err(CacheError::io("create", &self.state_dir()))?;
-        let record = Remembered {
-            version: SET_VERSION,
-            root: self.root.clone(),
-            manifests,
-            set,
-        };
-        write_atomically(
-            &path,
-            &serde_json::to_vec_pretty(&record).expect("has string keys"),
-        )?;
+        let record = Remembered { version: SET_VERSION, root: self.root.clone(), manifests, set };
+        write_atomically(&path, &serde_json::to_vec_pretty(&record).expect("has string keys"))?;
         Ok(record.set)
     }
 
@@ -241,18 +221,15 @@ impl Workspace {
     /// If cargo fails.
     pub fn metadata(&self, platform: Option<&str>) -> Result<Metadata, WorkspaceError> {
         let mut command = MetadataCommand::new();
-        command
-            .manifest_path(self.root.join("Cargo.toml"))
-            .current_dir(&self.root);
+        command.manifest_path(self.root.join("Cargo.toml")).current_dir(&self.root);
         let mut options = vec!["--locked".to_owned()];
         if let Some(platform) = platform {
             options.extend(["--filter-platform".to_owned(), platform.to_owned()]);
         }
         command.other_options(options);
-        command.exec().map_err(|source| WorkspaceError::Metadata {
-            root: self.root.clone(),
-            source,
-        })
+        command
+            .exec()
+            .map_err(|source| WorkspaceError::Metadata { root: self.root.clone(), source })
     }
 }
 
@@ -285,10 +262,7 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            plugin: true,
-            allow_imports: Vec::new(),
-        }
+        Self { plugin: true, allow_imports: Vec::new() }
     }
 }
 
@@ -302,10 +276,7 @@ impl PluginSet {
         let mut plugins = Vec::new();
         for package in metadata.workspace_packages() {
             let settings = settings(package)?;
-            let library = package
-                .targets
-                .iter()
-                .find(|t| t.kind.contains(&TargetKind::CDyLib));
+            let library = package.targets.iter().find(|t| t.kind.contains(&TargetKind::CDyLib));
             let (Some(library), true) = (library, settings.plugin) else {
                 continue;
             };
@@ -326,9 +297,7 @@ impl PluginSet {
         }
         plugins.sort_by(|a, b| a.name.cmp(&b.name));
         if plugins.is_empty() {
-            return Err(WorkspaceError::NoPlugin {
-                root: root.to_owned(),
-            });
+            return Err(WorkspaceError::NoPlugin { root: root.to_owned() });
         }
         Ok(Self { plugins })
     }
@@ -338,19 +307,10 @@ impl PluginSet {
     /// # Errors
     /// If it names one that there is not.
     pub fn select(&self, asked: &[String]) -> Result<Vec<&Plugin>, WorkspaceError> {
-        let unknown = asked
-            .iter()
-            .find(|name| !self.plugins.iter().any(|p| p.name == **name));
+        let unknown = asked.iter().find(|name| !self.plugins.iter().any(|p| p.name == **name));
         if let Some(asked) = unknown {
-            let known = self
-                .plugins
-                .iter()
-                .map(|plugin| plugin.name.clone())
-                .collect();
-            return Err(WorkspaceError::UnknownPlugin {
-                asked: asked.clone(),
-                known,
-            });
+            let known = self.plugins.iter().map(|plugin| plugin.name.clone()).collect();
+            return Err(WorkspaceError::UnknownPlugin { asked: asked.clone(), known });
         }
         let wanted = |plugin: &&Plugin| asked.is_empty() || asked.contains(&plugin.name);
         Ok(self.plugins.iter().filter(wanted).collect())
@@ -368,23 +328,16 @@ fn settings(package: &Package) -> Result<Settings, WorkspaceError> {
 }
 
 fn inside(root: &Path, plugin: &Package, dependency: &Package) -> Result<PathBuf, WorkspaceError> {
-    let folder = dependency
-        .manifest_path
-        .parent()
-        .unwrap_or(Utf8Path::new("/"));
-    let resolved = folder
-        .canonicalize_utf8()
-        .unwrap_or_else(|_| Utf8PathBuf::from(folder));
-    resolved
-        .as_std_path()
-        .strip_prefix(root)
-        .map(Path::to_owned)
-        .map_err(|_| WorkspaceError::Outside {
+    let folder = dependency.manifest_path.parent().unwrap_or(Utf8Path::new("/"));
+    let resolved = folder.canonicalize_utf8().unwrap_or_else(|_| Utf8PathBuf::from(folder));
+    resolved.as_std_path().strip_prefix(root).map(Path::to_owned).map_err(|_| {
+        WorkspaceError::Outside {
             plugin: plugin.name.to_string(),
             package: dependency.name.to_string(),
             path: folder.as_std_path().to_owned(),
             root: root.to_owned(),
-        })
+        }
+    })
 }
 
 /// The resolved dependency graph, without dev-dependencies: they never reach a plugin.
@@ -395,19 +348,12 @@ pub(crate) struct Dependencies<'a> {
 
 impl<'a> Dependencies<'a> {
     pub(crate) fn new(metadata: &'a Metadata) -> Self {
-        let packages = metadata
-            .packages
-            .iter()
-            .map(|package| (&package.id, package))
-            .collect();
+        let packages = metadata.packages.iter().map(|package| (&package.id, package)).collect();
         let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
         let edges = nodes
             .map(|node| {
                 let built = node.deps.iter().filter(|dependency| {
-                    dependency
-                        .dep_kinds
-                        .iter()
-                        .any(|kind| kind.kind != DependencyKind::Development)
+                    dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
                 });
                 (&node.id, built.map(|dependency| &dependency.pkg).collect())
             })
@@ -424,8 +370,6 @@ impl<'a> Dependencies<'a> {
                 queue.extend(self.edges.get(id).into_iter().flatten());
             }
         }
-        seen.into_iter()
-            .filter_map(|id| self.packages.get(id).copied())
-            .collect()
+        seen.into_iter().filter_map(|id| self.packages.get(id).copied()).collect()
     }
 }

@@ -114,10 +114,7 @@ fn json_is_one_object_a_line_and_ends_with_the_summary() {
     let output = ci(dir.path(), &["--json", "--only", "fmt"]);
     assert_eq!(output.status.code(), Some(1));
     let events = events(&output);
-    assert_eq!(
-        events[0],
-        serde_json::json!({"event": "check", "name": "fmt", "passed": false})
-    );
+    assert_eq!(events[0], serde_json::json!({"event": "check", "name": "fmt", "passed": false}));
     let last = events.last().unwrap();
     assert_eq!(last["event"], "summary");
     assert_eq!((&last["passed"], &last["failed"]), (&0.into(), &1.into()));
@@ -135,10 +132,8 @@ fn a_check_that_does_not_exist_is_a_usage_error() {
 #[test]
 fn a_machine_without_python_is_told_so_before_anything_runs() {
     let dir = workspace(TIDY);
-    let output = command(dir.path(), &["--only", "fmt", "pipelines"])
-        .env("PATH", "")
-        .output()
-        .unwrap();
+    let output =
+        command(dir.path(), &["--only", "fmt", "pipelines"]).env("PATH", "").output().unwrap();
     assert_eq!(output.status.code(), Some(4));
     assert_eq!(text(&output.stdout), "");
     assert_data_eq!(

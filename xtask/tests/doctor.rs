@@ -9,11 +9,7 @@ use serde_json::Value;
 fn doctor(args: &[&str], change: impl FnOnce(&mut Command)) -> Output {
     let cache = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
-    command
-        .arg("doctor")
-        .args(args)
-        .env("KEYWAY_CACHE", cache.path())
-        .env_remove("KEYWAY_ENGINE");
+    command.arg("doctor").args(args).env("KEYWAY_CACHE", cache.path()).env_remove("KEYWAY_ENGINE");
     change(&mut command);
     command.output().unwrap()
 }
@@ -21,9 +17,7 @@ fn doctor(args: &[&str], change: impl FnOnce(&mut Command)) -> Output {
 /// The check of that name.
 fn check(output: &Output, name: &str) -> Value {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    let mut events = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut events = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.find(|event| event["name"] == name).unwrap()
 }
 
@@ -36,20 +30,8 @@ fn a_daemon_that_is_not_there() {
     assert_eq!(output.status.code(), Some(4));
     let docker = check(&output, "docker");
     assert_eq!(docker["state"], "missing");
-    assert!(
-        docker["found"]
-            .as_str()
-            .unwrap()
-            .contains("/no/such/socket"),
-        "{docker}"
-    );
-    assert!(
-        docker["hint"]
-            .as_str()
-            .unwrap()
-            .contains("start its daemon"),
-        "{docker}"
-    );
+    assert!(docker["found"].as_str().unwrap().contains("/no/such/socket"), "{docker}");
+    assert!(docker["hint"].as_str().unwrap().contains("start its daemon"), "{docker}");
 
     // With another engine at hand, it is only absent.
     let output = doctor(&["--json"], no_daemon);
@@ -66,10 +48,7 @@ fn a_daemon_that_does_not_answer() {
     let output = doctor(&["--json"], |command| {
         command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
     });
-    assert_eq!(
-        check(&output, "docker")["found"],
-        "its daemon did not answer in 10 s"
-    );
+    assert_eq!(check(&output, "docker")["found"], "its daemon did not answer in 10 s");
 }
 
 #[test]
@@ -78,10 +57,7 @@ fn no_docker_cargo_or_git() {
         command.env("PATH", "/nowhere");
     });
     assert_eq!(output.status.code(), Some(4));
-    assert_eq!(
-        check(&output, "docker")["found"],
-        "there is no `docker` program"
-    );
+    assert_eq!(check(&output, "docker")["found"], "there is no `docker` program");
     assert_eq!(check(&output, "cargo")["state"], "missing");
     assert_eq!(check(&output, "git")["state"], "absent");
 }

@@ -74,12 +74,8 @@ fn metadata() -> Metadata {
 
 /// Packages whose licence asks for something that the policy does not allow.
 fn unlicensed(metadata: &Metadata, policy: &Policy) -> Vec<String> {
-    let allowed: Vec<_> = policy
-        .licenses
-        .allow
-        .iter()
-        .map(|licence| Licensee::parse(licence).unwrap())
-        .collect();
+    let allowed: Vec<_> =
+        policy.licenses.allow.iter().map(|licence| Licensee::parse(licence).unwrap()).collect();
     let accepts = |licence: &str| {
         Expression::parse_mode(licence, ParseMode::LAX)
             .is_ok_and(|terms| terms.evaluate(|term| allowed.iter().any(|l| l.satisfies(term))))
@@ -96,18 +92,16 @@ fn unlicensed(metadata: &Metadata, policy: &Policy) -> Vec<String> {
 fn foreign(metadata: &Metadata, policy: &Policy) -> Vec<String> {
     assert_eq!(policy.sources.unknown_registry, "deny");
     assert_eq!(policy.sources.unknown_git, "deny");
-    let known = |package: &&Package| match &package.source {
-        None => package.manifest_path.starts_with(&metadata.workspace_root),
-        Some(source) => {
-            source.is_crates_io()
-                || policy.sources.allow_git.iter().any(|url| {
-                    source
-                        .repr
-                        .strip_prefix("git+")
-                        .is_some_and(|s| s.starts_with(url))
-                })
-        }
-    };
+    let known =
+        |package: &&Package| match &package.source {
+            None => package.manifest_path.starts_with(&metadata.workspace_root),
+            Some(source) => {
+                source.is_crates_io()
+                    || policy.sources.allow_git.iter().any(|url| {
+                        source.repr.strip_prefix("git+").is_some_and(|s| s.starts_with(url))
+                    })
+            }
+        };
     metadata
         .packages
         .iter()
@@ -141,10 +135,7 @@ fn banned(metadata: &Metadata, policy: &Policy) -> Vec<String> {
 /// Whether an optional or platform's dependency is part of the graph at all.
 fn resolved(metadata: &Metadata, package: &Package, dependency: &str) -> bool {
     let names = names(metadata);
-    node(metadata, &package.id)
-        .dependencies
-        .iter()
-        .any(|id| names[id] == dependency)
+    node(metadata, &package.id).dependencies.iter().any(|id| names[id] == dependency)
 }
 
 /// For each forbidden crate that `start` links, how it gets there: `a -> b -> c`.
@@ -163,10 +154,7 @@ fn linked(metadata: &Metadata, start: &str, forbidden: &[&str]) -> Vec<String> {
         }
     }
     let forbidden: BTreeSet<_> = forbidden.iter().copied().collect();
-    ways.into_iter()
-        .filter(|(id, _)| forbidden.contains(names[id]))
-        .map(|(_, way)| way)
-        .collect()
+    ways.into_iter().filter(|(id, _)| forbidden.contains(names[id])).map(|(_, way)| way).collect()
 }
 
 /// The packages that a package's library is linked with: no build script's, no test's, no macro's.
@@ -174,11 +162,7 @@ fn links<'a>(metadata: &'a Metadata, id: &PackageId) -> impl Iterator<Item = &'a
     node(metadata, id)
         .deps
         .iter()
-        .filter(|dep| {
-            dep.dep_kinds
-                .iter()
-                .any(|kind| kind.kind == DependencyKind::Normal)
-        })
+        .filter(|dep| dep.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal))
         .map(|dep| &dep.pkg)
         .filter(|id| !metadata[id].targets.iter().any(Target::is_proc_macro))
 }
@@ -189,11 +173,7 @@ fn node<'a>(metadata: &'a Metadata, id: &PackageId) -> &'a Node {
 }
 
 fn names(metadata: &Metadata) -> BTreeMap<&PackageId, &str> {
-    metadata
-        .packages
-        .iter()
-        .map(|package| (&package.id, package.name.as_str()))
-        .collect()
+    metadata.packages.iter().map(|package| (&package.id, package.name.as_str())).collect()
 }
 
 /// Workspace members that are built as plugins.
@@ -213,10 +193,7 @@ fn every_licence_is_allowed() {
 
     policy.licenses.allow = vec!["Zlib".into()];
     let found = unlicensed(&metadata, &policy);
-    assert!(
-        found.iter().any(|line| line.starts_with("`serde`")),
-        "{found:?}"
-    );
+    assert!(found.iter().any(|line| line.starts_with("`serde`")), "{found:?}");
 }
 
 #[test]
@@ -224,19 +201,11 @@ fn every_crate_comes_from_the_workspace_or_crates_io() {
     let (mut metadata, policy) = (metadata(), policy());
     assert_eq!(foreign(&metadata, &policy), Vec::<String>::new());
 
-    let serde = metadata
-        .packages
-        .iter_mut()
-        .find(|package| package.name == "serde")
-        .unwrap();
+    let serde = metadata.packages.iter_mut().find(|package| package.name == "serde").unwrap();
     serde.source = Some(serde_json::from_str(r#""git+https://example.org/serde#0a1b""#).unwrap());
     assert_eq!(foreign(&metadata, &policy).len(), 1);
 
-    let member = metadata
-        .packages
-        .iter_mut()
-        .find(|package| package.name == "greet")
-        .unwrap();
+    let member = metadata.packages.iter_mut().find(|package| package.name == "greet").unwrap();
     member.manifest_path = "/elsewhere/greet/Cargo.toml".into();
     assert_eq!(foreign(&metadata, &policy).len(), 2);
 }
@@ -246,42 +215,22 @@ fn nothing_banned_is_depended_on() {
     let (mut metadata, mut policy) = (metadata(), policy());
     assert_eq!(banned(&metadata, &policy), Vec::<String>::new());
 
-    policy.bans.deny = vec![Ban {
-        name: "spdx".into(),
-        wrappers: vec!["keyway-host".into()],
-    }];
-    assert_eq!(
-        banned(&metadata, &policy),
-        ["`keyway-xtask` depends on `spdx`"]
-    );
+    policy.bans.deny = vec![Ban { name: "spdx".into(), wrappers: vec!["keyway-host".into()] }];
+    assert_eq!(banned(&metadata, &policy), ["`keyway-xtask` depends on `spdx`"]);
     policy.bans.deny[0].wrappers.push("keyway-xtask".into());
     assert_eq!(banned(&metadata, &policy), Vec::<String>::new());
 
     policy.bans.deny.clear();
-    let tool = metadata
-        .packages
-        .iter_mut()
-        .find(|p| p.name == "keyway-manifest")
-        .unwrap();
-    let loose = tool
-        .dependencies
-        .iter_mut()
-        .find(|d| d.name == "sha2")
-        .unwrap();
+    let tool = metadata.packages.iter_mut().find(|p| p.name == "keyway-manifest").unwrap();
+    let loose = tool.dependencies.iter_mut().find(|d| d.name == "sha2").unwrap();
     loose.req = "*".parse().unwrap();
-    assert_eq!(
-        banned(&metadata, &policy),
-        ["`keyway-manifest` takes any version of `sha2`"]
-    );
+    assert_eq!(banned(&metadata, &policy), ["`keyway-manifest` takes any version of `sha2`"]);
 }
 
 #[test]
 fn no_host_links_what_only_the_tool_needs() {
     let metadata = metadata();
-    assert_eq!(
-        linked(&metadata, "keyway-host", NOT_IN_HOSTS),
-        Vec::<String>::new()
-    );
+    assert_eq!(linked(&metadata, "keyway-host", NOT_IN_HOSTS), Vec::<String>::new());
 
     // The same walk finds each of them where it is.
     let found = linked(&metadata, "keyway-xtask", NOT_IN_HOSTS);
@@ -294,16 +243,10 @@ fn no_plugin_links_serde() {
     let plugins = plugins(&metadata);
     assert!(plugins.contains(&"greet"), "{plugins:?}");
     for start in plugins.into_iter().chain(["keyway-sdk"]) {
-        assert_eq!(
-            linked(&metadata, start, NOT_IN_PLUGINS),
-            Vec::<String>::new()
-        );
+        assert_eq!(linked(&metadata, start, NOT_IN_PLUGINS), Vec::<String>::new());
     }
 
     // The manifest crate is what plugins are kept from, and the way there is named.
     let found = linked(&metadata, "keyway-host", &["serde_path_to_error"]);
-    assert_eq!(
-        found,
-        ["keyway-host -> keyway-manifest -> serde_path_to_error"]
-    );
+    assert_eq!(found, ["keyway-host -> keyway-manifest -> serde_path_to_error"]);
 }

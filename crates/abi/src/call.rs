@@ -73,12 +73,7 @@ contract! {
 impl CallContext {
     /// A context that says nothing.
     pub const fn new() -> Self {
-        Self {
-            size: size_of::<Self>(),
-            trace_id: [0; 16],
-            span_id: [0; 8],
-            deadline_ns: 0,
-        }
+        Self { size: size_of::<Self>(), trace_id: [0; 16], span_id: [0; 8], deadline_ns: 0 }
     }
 }
 
@@ -97,17 +92,11 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// Nothing is known about the call.
-    pub const NONE: Context<'static> = Context {
-        pointer: core::ptr::null(),
-        call: PhantomData,
-    };
+    pub const NONE: Context<'static> = Context { pointer: core::ptr::null(), call: PhantomData };
 
     /// The context that `call` holds.
     pub const fn new(call: &'a CallContext) -> Self {
-        Self {
-            pointer: call,
-            call: PhantomData,
-        }
+        Self { pointer: call, call: PhantomData }
     }
 
     /// The context behind a pointer that came with a call.
@@ -116,10 +105,7 @@ impl<'a> Context<'a> {
     /// `pointer` must be null or point to a context whose size field is right and which nobody
     /// changes during `'a`.
     pub const unsafe fn from_pointer(pointer: *const CallContext) -> Self {
-        Self {
-            pointer,
-            call: PhantomData,
-        }
+        Self { pointer, call: PhantomData }
     }
 
     /// The pointer to pass on, null if nothing is known.
@@ -136,23 +122,17 @@ impl<'a> Context<'a> {
 
     /// The trace that the call belongs to.
     pub fn trace_id(self) -> Option<[u8; 16]> {
-        self.get()
-            .map(|call| call.trace_id)
-            .filter(|id| *id != [0; 16])
+        self.get().map(|call| call.trace_id).filter(|id| *id != [0; 16])
     }
 
     /// The caller's span.
     pub fn span_id(self) -> Option<[u8; 8]> {
-        self.get()
-            .map(|call| call.span_id)
-            .filter(|id| *id != [0; 8])
+        self.get().map(|call| call.span_id).filter(|id| *id != [0; 8])
     }
 
     /// When the caller stops waiting, in nanoseconds on the host's clock.
     pub fn deadline_ns(self) -> Option<u64> {
-        self.get()
-            .map(|call| call.deadline_ns)
-            .filter(|deadline| *deadline != 0)
+        self.get().map(|call| call.deadline_ns).filter(|deadline| *deadline != 0)
     }
 }
 
@@ -167,38 +147,22 @@ pub struct PluginError {
 impl PluginError {
     /// An error of the plugin's own: `code` is up to the plugin.
     pub fn new(code: u32, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: CallStatus::FAILED,
-            code,
-            message: message.into(),
-        }
+        Self { status: CallStatus::FAILED, code, message: message.into() }
     }
 
     /// The plugin does not offer what was asked of it.
     pub fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: CallStatus::UNSUPPORTED,
-            code: 0,
-            message: message.into(),
-        }
+        Self { status: CallStatus::UNSUPPORTED, code: 0, message: message.into() }
     }
 
     /// The plugin has no named method of this name.
     pub fn unknown_method(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: CallStatus::UNKNOWN_METHOD,
-            code: 0,
-            message: message.into(),
-        }
+        Self { status: CallStatus::UNKNOWN_METHOD, code: 0, message: message.into() }
     }
 
     /// An input was not what the plugin's documentation asks for.
     pub fn invalid_argument(message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            status: CallStatus::INVALID_ARGUMENT,
-            code: 0,
-            message: message.into(),
-        }
+        Self { status: CallStatus::INVALID_ARGUMENT, code: 0, message: message.into() }
     }
 
     /// The plugin's own code, 0 where the status says it all.
@@ -219,10 +183,7 @@ impl PluginError {
     /// The report that crosses the boundary.
     pub fn into_report(self) -> ErrorReport {
         let message = self.message.into_owned().into_bytes().into();
-        ErrorReport {
-            code: self.code,
-            message,
-        }
+        ErrorReport { code: self.code, message }
     }
 }
 
@@ -250,11 +211,7 @@ impl CallError {
     #[cold]
     pub fn new(status: CallStatus, report: &ErrorReport) -> Self {
         let message = String::from_utf8_lossy(&report.message).to_string();
-        Self {
-            status,
-            code: report.code,
-            message,
-        }
+        Self { status, code: report.code, message }
     }
 
     /// The plugin answered with bytes that are no value of the promised type.
@@ -270,11 +227,7 @@ impl CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            status,
-            code,
-            message,
-        } = self;
+        let Self { status, code, message } = self;
         match *status {
             CallStatus::FAILED => write!(f, "plugin error {code}: {message}"),
             CallStatus::PANICKED => write!(f, "the plugin panicked: {message}"),
@@ -282,11 +235,9 @@ impl fmt::Display for CallError {
             CallStatus::UNKNOWN_METHOD | CallStatus::INVALID_ARGUMENT | CallStatus::UNSUPPORTED => {
                 f.write_str(message)
             }
-            other => write!(
-                f,
-                "the plugin answered with the unknown status {}: {message}",
-                other.0
-            ),
+            other => {
+                write!(f, "the plugin answered with the unknown status {}: {message}", other.0)
+            }
         }
     }
 }

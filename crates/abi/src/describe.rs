@@ -140,13 +140,7 @@ impl Type {
             }
             _ => 0,
         };
-        Self {
-            kind,
-            size,
-            align,
-            name,
-            identity: kind.hash(hash).0,
-        }
+        Self { kind, size, align, name, identity: kind.hash(hash).0 }
     }
 
     /// What kind of type it is.
@@ -159,24 +153,17 @@ impl Kind {
     const fn hash(&self, hash: Hash) -> Hash {
         match self {
             Self::Scalar(name) => hash.number(0).text(name),
-            Self::Pointer { mutable, to } => hash
-                .number(1)
-                .number(*mutable as u128)
-                .number(to.identity as u128),
-            Self::Array { of, length } => hash
-                .number(2)
-                .number(*length as u128)
-                .number(of.identity as u128),
-            Self::Slice { mutable, of } => hash
-                .number(3)
-                .number(*mutable as u128)
-                .number(of.identity as u128),
+            Self::Pointer { mutable, to } => {
+                hash.number(1).number(*mutable as u128).number(to.identity as u128)
+            }
+            Self::Array { of, length } => {
+                hash.number(2).number(*length as u128).number(of.identity as u128)
+            }
+            Self::Slice { mutable, of } => {
+                hash.number(3).number(*mutable as u128).number(of.identity as u128)
+            }
             Self::Fallible(of) => hash.number(4).number(of.identity as u128),
-            Self::Function {
-                arguments,
-                returns,
-                nullable,
-            } => {
+            Self::Function { arguments, returns, nullable } => {
                 let hash = hash.number(5).number(*nullable as u128);
                 hash.types(arguments).number(returns.identity as u128)
             }
@@ -190,11 +177,7 @@ impl Kind {
                 }
                 hash
             }
-            Self::Enum {
-                name,
-                repr,
-                variants,
-            } => {
+            Self::Enum { name, repr, variants } => {
                 let mut hash = hash.number(7).text(name).number(repr.identity as u128);
                 let mut rest = *variants;
                 while let [variant, tail @ ..] = rest {
@@ -203,18 +186,12 @@ impl Kind {
                 }
                 hash
             }
-            Self::Interface {
-                name,
-                version,
-                functions,
-            } => {
+            Self::Interface { name, version, functions } => {
                 let mut hash = hash.number(8).text(name).number(*version as u128);
                 let mut rest = *functions;
                 while let [function, tail @ ..] = rest {
                     hash = hash.text(function.name).number(function.offset as u128);
-                    hash = hash
-                        .number(function.exclusive as u128)
-                        .types(function.arguments);
+                    hash = hash.number(function.exclusive as u128).types(function.arguments);
                     hash = hash.number(function.returns.identity as u128);
                     rest = tail;
                 }
@@ -239,8 +216,7 @@ impl Hash {
 
     const fn number(self, value: u128) -> Self {
         // The high half folds in rotated, so that a negative value is not the positive one.
-        self.mix(value as u64)
-            .mix(((value >> 64) as u64).rotate_left(17))
+        self.mix(value as u64).mix(((value >> 64) as u64).rotate_left(17))
     }
 
     const fn text(self, text: &str) -> Self {
@@ -279,24 +255,15 @@ scalars! {
 }
 
 impl<T: Describe> Describe for *const T {
-    const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer {
-        mutable: false,
-        to: T::TYPE,
-    });
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer { mutable: false, to: T::TYPE });
 }
 
 impl<T: Describe> Describe for *mut T {
-    const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer {
-        mutable: true,
-        to: T::TYPE,
-    });
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer { mutable: true, to: T::TYPE });
 }
 
 impl<T: Describe, const N: usize> Describe for [T; N] {
-    const TYPE: &'static Type = &Type::of::<Self>(Kind::Array {
-        of: T::TYPE,
-        length: N,
-    });
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Array { of: T::TYPE, length: N });
 }
 
 macro_rules! functions {

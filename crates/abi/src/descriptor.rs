@@ -108,11 +108,7 @@ fn parts_not_in(f: &mut fmt::Formatter<'_>, line: &str, other: &str) -> fmt::Res
             separator = "; ";
         }
     }
-    if separator.is_empty() {
-        f.write_str(line)
-    } else {
-        Ok(())
-    }
+    if separator.is_empty() { f.write_str(line) } else { Ok(()) }
 }
 
 /// Where the plugin's descriptor differs from the host's, in the host's order, then what only the
@@ -128,29 +124,17 @@ pub fn differences<'a>(host: &'a str, plugin: &'a str) -> Vec<Difference<'a>> {
     for (name, line) in host.lines().map(entry) {
         let other = in_plugin.get(name).copied();
         if other != Some(line) {
-            found.push(Difference {
-                name,
-                host: Some(line),
-                plugin: other,
-            });
+            found.push(Difference { name, host: Some(line), plugin: other });
         }
     }
     for (name, line) in plugin.lines().map(entry) {
         if !in_host.contains_key(name) {
-            found.push(Difference {
-                name,
-                host: None,
-                plugin: Some(line),
-            });
+            found.push(Difference { name, host: None, plugin: Some(line) });
         }
     }
     if found.is_empty() {
         let name = "the same lines in another order or number";
-        found.push(Difference {
-            name,
-            host: None,
-            plugin: None,
-        });
+        found.push(Difference { name, host: None, plugin: None });
     }
     found
 }
@@ -172,16 +156,7 @@ mod tests {
         Kind::Enum {
             name: "Side",
             repr: u8::TYPE,
-            variants: &[
-                Variant {
-                    name: "Buy",
-                    value: 0,
-                },
-                Variant {
-                    name: "Sell",
-                    value: -1,
-                },
-            ],
+            variants: &[Variant { name: "Buy", value: 0 }, Variant { name: "Sell", value: -1 }],
         },
         1,
         1,
@@ -190,39 +165,16 @@ mod tests {
     const fn order(first: &'static str, second: &'static str) -> Type {
         const FIELDS: [[Field; 2]; 2] = [
             [
-                Field {
-                    name: "price",
-                    offset: 0,
-                    of: u64::TYPE,
-                },
-                Field {
-                    name: "quantity",
-                    offset: 8,
-                    of: u64::TYPE,
-                },
+                Field { name: "price", offset: 0, of: u64::TYPE },
+                Field { name: "quantity", offset: 8, of: u64::TYPE },
             ],
             [
-                Field {
-                    name: "quantity",
-                    offset: 0,
-                    of: u64::TYPE,
-                },
-                Field {
-                    name: "price",
-                    offset: 8,
-                    of: u64::TYPE,
-                },
+                Field { name: "quantity", offset: 0, of: u64::TYPE },
+                Field { name: "price", offset: 8, of: u64::TYPE },
             ],
         ];
         let swapped = first.len() > second.len();
-        Type::new(
-            Kind::Struct {
-                name: "Order",
-                fields: &FIELDS[swapped as usize],
-            },
-            16,
-            8,
-        )
+        Type::new(Kind::Struct { name: "Order", fields: &FIELDS[swapped as usize] }, 16, 8)
     }
 
     macro_rules! interface {
@@ -245,10 +197,7 @@ mod tests {
                             offset: 16,
                             exclusive: false,
                             arguments: &[&Type::new(
-                                Kind::Slice {
-                                    mutable: false,
-                                    of: &ORDER,
-                                },
+                                Kind::Slice { mutable: false, of: &ORDER },
                                 16,
                                 8,
                             )],
@@ -290,10 +239,7 @@ interface Book: size 24; align 8; version 3
 
     #[test]
     fn a_swap_of_two_fields_is_named() {
-        let lines: Vec<_> = differences(PLAIN, SWAPPED)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let lines: Vec<_> = differences(PLAIN, SWAPPED).iter().map(ToString::to_string).collect();
         assert_eq!(
             lines,
             [
@@ -306,25 +252,14 @@ interface Book: size 24; align 8; version 3
     #[test]
     fn every_kind_of_difference_is_told() {
         let check = |host, plugin, expected: &[&str]| {
-            let lines: Vec<_> = differences(host, plugin)
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let lines: Vec<_> = differences(host, plugin).iter().map(ToString::to_string).collect();
             assert_eq!(lines, expected);
         };
         check("a: offset 1; u8", "a: offset 1; u8", &[]);
-        check(
-            "a: offset 1; [u8;2]",
-            "a: offset 1; [u8;3]",
-            &["a: host [u8;2], plugin [u8;3]"],
-        );
+        check("a: offset 1; [u8;2]", "a: offset 1; [u8;3]", &["a: host [u8;2], plugin [u8;3]"]);
         check("a: 1", "", &["a: host 1, plugin has none"]);
         check("", "a: 1", &["a: host has none, plugin 1"]);
         check("a: 1", "a: 1; 2", &["a: host 1, plugin 2"]);
-        check(
-            "a: 1\nb: 2",
-            "b: 2\na: 1",
-            &["the same lines in another order or number"],
-        );
+        check("a: 1\nb: 2", "b: 2\na: 1", &["the same lines in another order or number"]);
     }
 }

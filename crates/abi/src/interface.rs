@@ -114,18 +114,12 @@ impl<T> Reply<T> {
     /// The call gave `value`.
     #[inline]
     pub const fn ok(value: T) -> Self {
-        Self {
-            status: CallStatus::OK,
-            value: MaybeUninit::new(value),
-        }
+        Self { status: CallStatus::OK, value: MaybeUninit::new(value) }
     }
 
     /// The call gave no result.
     pub const fn failed(status: CallStatus) -> Self {
-        Self {
-            status,
-            value: MaybeUninit::uninit(),
-        }
+        Self { status, value: MaybeUninit::uninit() }
     }
 }
 
@@ -178,11 +172,7 @@ impl<'a, T> Remote<'a, T> {
         table: &'a T,
         context: Context<'a>,
     ) -> Self {
-        Self {
-            instance,
-            table,
-            context,
-        }
+        Self { instance, table, context }
     }
 
     /// The instance, as the first argument of each function.
@@ -219,9 +209,7 @@ impl<'a, T> Remote<'a, T> {
     ) -> Result<R::Host<'a>, CallError> {
         if reply.status != CallStatus::OK {
             // SAFETY: the callee writes the report if the status is not `OK`.
-            return Err(CallError::new(reply.status, &unsafe {
-                report.assume_init()
-            }));
+            return Err(CallError::new(reply.status, &unsafe { report.assume_init() }));
         }
         // SAFETY: the status is `OK`, so the value is there; the caller vouches for its type and
         // for the plugin's lifetime.
@@ -368,10 +356,7 @@ unsafe fn all_valid<T: Layout>(first: *const T, length: usize) -> bool {
 }
 
 impl<T: Layout> Argument for &[T] {
-    const TYPE: &'static Type = &Type::of::<Slice>(Kind::Slice {
-        mutable: false,
-        of: T::TYPE,
-    });
+    const TYPE: &'static Type = &Type::of::<Slice>(Kind::Slice { mutable: false, of: T::TYPE });
     type Wire = Slice;
 
     #[inline]
@@ -396,10 +381,7 @@ impl<T: Layout> Argument for &mut [T] {
             T::ANY_BITS,
             "`&mut [T]` crosses only if every bit pattern is a `T`: no `bool` or enum inside"
         );
-        &Type::of::<Slice>(Kind::Slice {
-            mutable: true,
-            of: T::TYPE,
-        })
+        &Type::of::<Slice>(Kind::Slice { mutable: true, of: T::TYPE })
     };
     type Wire = Slice;
 
@@ -456,10 +438,7 @@ impl Returned for OwnedBuffer {
     }
 
     unsafe fn lift<'a>(wire: Self) -> Option<Buffer<'a>> {
-        Some(Buffer {
-            bytes: wire,
-            plugin: PhantomData,
-        })
+        Some(Buffer { bytes: wire, plugin: PhantomData })
     }
 }
 

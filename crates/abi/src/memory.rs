@@ -43,18 +43,12 @@ contract! {
 impl Slice {
     /// Borrows `elements`. The result carries no lifetime: it must not be used for longer.
     pub const fn new<T>(elements: &[T]) -> Self {
-        Self {
-            pointer: elements.as_ptr().cast(),
-            length: elements.len(),
-        }
+        Self { pointer: elements.as_ptr().cast(), length: elements.len() }
     }
 
     /// Borrows `elements` for the callee to change.
     pub const fn new_mut<T>(elements: &mut [T]) -> Self {
-        Self {
-            pointer: elements.as_mut_ptr().cast_const().cast(),
-            length: elements.len(),
-        }
+        Self { pointer: elements.as_mut_ptr().cast_const().cast(), length: elements.len() }
     }
 
     /// The bytes.
@@ -70,10 +64,7 @@ impl Slice {
 impl Text {
     /// Borrows `text`. The result carries no lifetime: it must not be used for longer.
     pub const fn new(text: &str) -> Self {
-        Self {
-            pointer: text.as_ptr(),
-            length: text.len(),
-        }
+        Self { pointer: text.as_ptr(), length: text.len() }
     }
 
     /// The text, or `None` if the bytes are not UTF-8.
@@ -93,12 +84,7 @@ impl Text {
 impl OwnedBuffer {
     /// A buffer without bytes; allocates nothing.
     pub const fn new() -> Self {
-        Self {
-            pointer: ptr::dangling_mut(),
-            length: 0,
-            capacity: 0,
-            free: None,
-        }
+        Self { pointer: ptr::dangling_mut(), length: 0, capacity: 0, free: None }
     }
 }
 

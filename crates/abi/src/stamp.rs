@@ -105,22 +105,13 @@ impl fmt::Display for StampError {
             }
             Self::Magic => f.write_str("the stamp does not begin with its magic bytes"),
             Self::Version { found } => {
-                write!(
-                    f,
-                    "the stamp has format version {found}, expected {FORMAT_VERSION}"
-                )
+                write!(f, "the stamp has format version {found}, expected {FORMAT_VERSION}")
             }
             Self::Length { found, expected } => {
-                write!(
-                    f,
-                    "the stamp says it is {found} bytes long, its parts are {expected}"
-                )
+                write!(f, "the stamp says it is {found} bytes long, its parts are {expected}")
             }
             Self::Text { field } => {
-                write!(
-                    f,
-                    "the stamp's {field} is empty, not UTF-8, or has control characters"
-                )
+                write!(f, "the stamp's {field} is empty, not UTF-8, or has control characters")
             }
         }
     }
@@ -136,10 +127,7 @@ impl<'a> Stamp<'a> {
     /// # Errors
     /// The first thing that is wrong with them.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, StampError> {
-        let truncated = |needed| StampError::Truncated {
-            needed,
-            found: bytes.len(),
-        };
+        let truncated = |needed| StampError::Truncated { needed, found: bytes.len() };
         let start = &bytes[..bytes.len().min(MAGIC.len())];
         if start != &MAGIC[..start.len()] {
             return Err(StampError::Magic);
@@ -158,28 +146,17 @@ impl<'a> Stamp<'a> {
         let expected = HEADER as u64 + lengths.iter().map(|length| u64::from(*length)).sum::<u64>();
         let total = number(12);
         if u64::from(total) != expected {
-            return Err(StampError::Length {
-                found: total,
-                expected,
-            });
+            return Err(StampError::Length { found: total, expected });
         }
         let mut rest = rest;
         let mut text = |length: u32, field| {
-            let (text, tail) = rest
-                .split_at_checked(length as usize)
-                .ok_or(truncated(expected))?;
+            let (text, tail) = rest.split_at_checked(length as usize).ok_or(truncated(expected))?;
             rest = tail;
             let text = core::str::from_utf8(text).map_err(|_| StampError::Text { field })?;
             let multiline = field == "descriptor";
-            let clean = text
-                .chars()
-                .all(|c| !c.is_control() || multiline && c == '\n');
+            let clean = text.chars().all(|c| !c.is_control() || multiline && c == '\n');
             let present = !text.is_empty() || field == "interface";
-            if clean && present {
-                Ok(text)
-            } else {
-                Err(StampError::Text { field })
-            }
+            if clean && present { Ok(text) } else { Err(StampError::Text { field }) }
         };
         let [name, version, target, interface, descriptor] = lengths;
         let name = text(name, "name")?;
@@ -190,14 +167,7 @@ impl<'a> Stamp<'a> {
         let mut toolchain = [0; 32];
         toolchain.copy_from_slice(&header[16..48]);
         let toolchain = (toolchain != [0; 32]).then_some(toolchain);
-        Ok(Self {
-            name,
-            version,
-            target,
-            interface,
-            descriptor,
-            toolchain,
-        })
+        Ok(Self { name, version, target, interface, descriptor, toolchain })
     }
 
     /// Length of the encoded stamp in bytes.
@@ -260,10 +230,7 @@ const fn put_number(bytes: &mut [u8], at: usize, value: usize) -> usize {
 pub const fn toolchain_hash(variable: Option<&str>) -> Option<[u8; 32]> {
     let Some(digits) = variable else { return None };
     let digits = digits.as_bytes();
-    assert!(
-        digits.len() == 64,
-        "`KEYWAY_TOOLCHAIN_HASH` is not 64 hexadecimal digits"
-    );
+    assert!(digits.len() == 64, "`KEYWAY_TOOLCHAIN_HASH` is not 64 hexadecimal digits");
     let mut hash = [0; 32];
     let mut any = 0;
     let mut at = 0;
@@ -272,10 +239,7 @@ pub const fn toolchain_hash(variable: Option<&str>) -> Option<[u8; 32]> {
         any |= hash[at];
         at += 1;
     }
-    assert!(
-        any != 0,
-        "`KEYWAY_TOOLCHAIN_HASH` is all zero, which means unpinned: leave it unset"
-    );
+    assert!(any != 0, "`KEYWAY_TOOLCHAIN_HASH` is all zero, which means unpinned: leave it unset");
     Some(hash)
 }
 
@@ -315,11 +279,7 @@ mod tests {
         assert_eq!(Stamp::parse(&ENCODED.0), Ok(PLAIN));
         assert_eq!(changed(|bytes| bytes.extend([0; 500])), Ok(()));
 
-        let unpinned = Stamp {
-            toolchain: None,
-            interface: "Book",
-            ..PLAIN
-        };
+        let unpinned = Stamp { toolchain: None, interface: "Book", ..PLAIN };
         let encoded = unpinned.encode::<{ PLAIN.encoded_length() + 4 }>();
         assert_eq!(Stamp::parse(&encoded.0), Ok(unpinned));
     }
@@ -331,10 +291,7 @@ mod tests {
         assert_eq!(bytes[8..12], [1, 0, 0, 0]);
         assert_eq!(bytes[12..16], (bytes.len() as u32).to_le_bytes());
         assert_eq!(bytes[16..48], [0xab; 32]);
-        assert_eq!(
-            bytes[48..68],
-            [5, 0, 0, 0, 5, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0]
-        );
+        assert_eq!(bytes[48..68], [5, 0, 0, 0, 5, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0]);
         assert_eq!(bytes[68..73], *b"greet");
     }
 
@@ -349,10 +306,7 @@ mod tests {
     #[test]
     fn every_error_is_reached() {
         assert_eq!(changed(|bytes| bytes[6] = b'\n'), Err(StampError::Magic));
-        assert_eq!(
-            changed(|bytes| bytes[8] = 2),
-            Err(StampError::Version { found: 2 })
-        );
+        assert_eq!(changed(|bytes| bytes[8] = 2), Err(StampError::Version { found: 2 }));
         let expected = ENCODED.0.len() as u64;
         let found = 7;
         assert_eq!(
@@ -363,37 +317,19 @@ mod tests {
             changed(|bytes| bytes[48..68].fill(0xff)),
             Err(StampError::Length { expected, .. }) if expected == 68 + 5 * u64::from(u32::MAX)
         ));
-        for (at, field) in [
-            (68, "name"),
-            (73, "version"),
-            (78, "target"),
-            (102, "descriptor"),
-        ] {
+        for (at, field) in [(68, "name"), (73, "version"), (78, "target"), (102, "descriptor")] {
             for byte in [0xff, 0, 0x1b] {
-                assert_eq!(
-                    changed(|bytes| bytes[at] = byte),
-                    Err(StampError::Text { field })
-                );
+                assert_eq!(changed(|bytes| bytes[at] = byte), Err(StampError::Text { field }));
             }
         }
-        assert_eq!(
-            changed(|bytes| bytes[70] = b'\n'),
-            Err(StampError::Text { field: "name" })
-        );
+        assert_eq!(changed(|bytes| bytes[70] = b'\n'), Err(StampError::Text { field: "name" }));
         let nameless = Stamp { name: "", ..PLAIN }.encode::<{ PLAIN.encoded_length() - 5 }>();
-        assert_eq!(
-            Stamp::parse(&nameless.0),
-            Err(StampError::Text { field: "name" })
-        );
+        assert_eq!(Stamp::parse(&nameless.0), Err(StampError::Text { field: "name" }));
     }
 
     #[test]
     fn errors_say_what_was_found() {
-        let text = StampError::Truncated {
-            needed: 90,
-            found: 12,
-        }
-        .to_string();
+        let text = StampError::Truncated { needed: 90, found: 12 }.to_string();
         assert_eq!(text, "the stamp needs 90 bytes, only 12 are there");
         let text = StampError::Version { found: 2 }.to_string();
         assert_eq!(text, "the stamp has format version 2, expected 1");

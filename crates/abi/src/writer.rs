@@ -49,20 +49,12 @@ impl<const N: usize> Writer<N> {
 
     /// What was written; `N` must be its length.
     pub(crate) const fn bytes(self) -> [u8; N] {
-        assert!(
-            self.length == N,
-            "the descriptor's length was not the one computed for it"
-        );
+        assert!(self.length == N, "the descriptor's length was not the one computed for it");
         self.bytes
     }
 
     const fn new() -> Self {
-        Self {
-            bytes: [0; N],
-            length: 0,
-            seen: [(0, 0); N_PLACES],
-            n_seen: 0,
-        }
+        Self { bytes: [0; N], length: 0, seen: [(0, 0); N_PLACES], n_seen: 0 }
     }
 
     const fn push(&mut self, text: &str) {
@@ -111,10 +103,7 @@ impl<const N: usize> Writer<N> {
             }
             place = (place + 1) % N_PLACES;
         }
-        assert!(
-            self.n_seen < MAX_TYPES,
-            "more than 1024 types cross this boundary"
-        );
+        assert!(self.n_seen < MAX_TYPES, "more than 1024 types cross this boundary");
         self.seen[place] = (of.name, of.identity);
         self.n_seen += 1;
         true
@@ -128,9 +117,7 @@ impl<const N: usize> Writer<N> {
             | Kind::Array { of: inner, .. }
             | Kind::Slice { of: inner, .. }
             | Kind::Fallible(inner) => self.declare(inner),
-            Kind::Function {
-                arguments, returns, ..
-            } => {
+            Kind::Function { arguments, returns, .. } => {
                 self.declare_all(arguments);
                 self.declare(returns);
             }
@@ -154,11 +141,7 @@ impl<const N: usize> Writer<N> {
                     rest = tail;
                 }
             }
-            Kind::Enum {
-                name,
-                repr,
-                variants,
-            } => {
+            Kind::Enum { name, repr, variants } => {
                 if !self.is_new(name, of) {
                     return;
                 }
@@ -174,11 +157,7 @@ impl<const N: usize> Writer<N> {
                     rest = tail;
                 }
             }
-            Kind::Interface {
-                name,
-                version,
-                functions,
-            } => {
+            Kind::Interface { name, version, functions } => {
                 if !self.is_new(name, of) {
                     return;
                 }
@@ -196,11 +175,7 @@ impl<const N: usize> Writer<N> {
                 while let [function, tail @ ..] = rest {
                     self.member(name, function.name);
                     self.offset(function.offset);
-                    self.push(if function.exclusive {
-                        "fn(&mut self"
-                    } else {
-                        "fn(&self"
-                    });
+                    self.push(if function.exclusive { "fn(&mut self" } else { "fn(&self" });
                     let mut arguments = function.arguments;
                     while let [argument, tail @ ..] = arguments {
                         self.push(", ");
@@ -287,11 +262,7 @@ impl<const N: usize> Writer<N> {
                 self.mention(of);
                 self.push(">");
             }
-            Kind::Function {
-                arguments,
-                returns,
-                nullable,
-            } => {
+            Kind::Function { arguments, returns, nullable } => {
                 self.push(if nullable { "nullable fn(" } else { "fn(" });
                 let mut rest = arguments;
                 while let [argument, tail @ ..] = rest {
@@ -333,15 +304,7 @@ mod tests {
     fn numbers_are_written_in_decimal() {
         let mut writer = Writer::<200>::new();
         let mut expected = Vec::new();
-        for number in [
-            0,
-            7,
-            10,
-            109,
-            i128::from(u64::MAX),
-            i128::from(i64::MIN),
-            i128::MIN,
-        ] {
+        for number in [0, 7, 10, 109, i128::from(u64::MAX), i128::from(i64::MIN), i128::MIN] {
             writer.number(number);
             expected.extend(number.to_string().bytes());
         }

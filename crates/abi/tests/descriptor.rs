@@ -19,10 +19,7 @@ fn the_base_contract_is_the_committed_one() {
     let committed = fs::read_to_string(&file)
         .unwrap_or_else(|error| panic!("could not read `{}`: {error}", file.display()));
     let differences = descriptor::differences(&committed, descriptor::BASE);
-    let report: String = differences
-        .iter()
-        .map(|line| format!("  {line}\n"))
-        .collect();
+    let report: String = differences.iter().map(|line| format!("  {line}\n")).collect();
     assert!(
         differences.is_empty(),
         "the base contract changed (host: committed, plugin: this code):\n{report}\

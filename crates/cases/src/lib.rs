@@ -119,11 +119,7 @@ pub fn write(
 ) -> Result<Vec<Case>, CaseError> {
     let plugin = Plugin::read(library, manifest)?;
     let other = read(other)?;
-    let mut writer = Writer {
-        out,
-        plugin: &plugin,
-        cases: Vec::new(),
-    };
+    let mut writer = Writer { out, plugin: &plugin, cases: Vec::new() };
     writer.manifests(&other)?;
     writer.libraries()?;
     writer.stamps()?;
@@ -134,10 +130,7 @@ pub fn write(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CaseError> {
-    fs::read(path).map_err(|source| CaseError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    fs::read(path).map_err(|source| CaseError::Io { path: path.to_owned(), source })
 }
 
 impl Plugin {
@@ -148,20 +141,15 @@ impl Plugin {
         Ok(Self {
             file: file_name(library),
             library: Library::new(bytes).map_err(|source| CaseError::Library { path, source })?,
-            manifest: parsed.map_err(|source| CaseError::Manifest {
-                path: manifest.to_owned(),
-                source,
-            })?,
+            manifest: parsed
+                .map_err(|source| CaseError::Manifest { path: manifest.to_owned(), source })?,
             manifest_file: file_name(manifest),
         })
     }
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 struct Writer<'run> {
@@ -181,41 +169,23 @@ impl Writer<'_> {
             canonical::document(&value).unwrap_or_default()
         };
         let remove = |value: &mut Value| {
-            value["artifact"]
-                .as_object_mut()
-                .map(|artifact| artifact.remove("sha256"));
+            value["artifact"].as_object_mut().map(|artifact| artifact.remove("sha256"));
         };
         self.with_manifest("intact", json.as_bytes(), &[])?;
-        self.with_manifest(
-            "broken-json",
-            &json.as_bytes()[..json.len() / 2],
-            &[Code::NotJson],
-        )?;
+        self.with_manifest("broken-json", &json.as_bytes()[..json.len() / 2], &[Code::NotJson])?;
         let unknown = edited(|value| value["format"] = json!(2));
         self.with_manifest("unknown-format", unknown.as_bytes(), &[Code::UnknownFormat])?;
-        self.with_manifest(
-            "missing-field",
-            edited(remove).as_bytes(),
-            &[Code::BadField],
-        )?;
+        self.with_manifest("missing-field", edited(remove).as_bytes(), &[Code::BadField])?;
         let added = edited(|value| value["artifact"]["revoked"] = json!(true));
         self.with_manifest("unknown-field", added.as_bytes(), &[Code::BadField])?;
         let contradiction = edited(|value| value["abi"] = Value::Null);
-        self.with_manifest(
-            "contradiction",
-            contradiction.as_bytes(),
-            &[Code::Contradiction],
-        )?;
+        self.with_manifest("contradiction", contradiction.as_bytes(), &[Code::Contradiction])?;
         let version = edited(|value| value["plugin"]["version"] = json!("99.0.0"));
         self.with_manifest("stamp-differs", version.as_bytes(), &[Code::StampDiffers])?;
         let exports = edited(|value| value["exports"] = json!(["other"]));
         self.with_manifest("facts-differ", exports.as_bytes(), &[Code::FactsDiffer])?;
         let library = self.put("no-manifest", &plugin.file, plugin.library.bytes())?;
-        self.case(
-            "no-manifest",
-            library,
-            Expected::Exactly(vec![Code::NoManifest]),
-        );
+        self.case("no-manifest", library, Expected::Exactly(vec![Code::NoManifest]));
         let library = self.pair("other-manifest", plugin.library.bytes(), other)?;
         let expected = vec![Code::OtherLibrary, Code::HashDiffers, Code::StampDiffers];
         self.case("other-manifest", library, Expected::AtLeast(expected));
@@ -225,25 +195,14 @@ impl Writer<'_> {
     /// Cases of what the library is.
     fn libraries(&mut self) -> Result<(), CaseError> {
         let library = &self.plugin.library;
-        self.changed(
-            "wrong-machine",
-            &library.with_machine(),
-            &[Code::WrongMachine],
-        )?;
+        self.changed("wrong-machine", &library.with_machine(), &[Code::WrongMachine])?;
         self.changed("program", &library.as_program(), &[Code::NotALibrary])?;
         self.changed("text", b"#!/bin/sh\nexit 0\n", &[Code::NotAnObject])?;
         self.changed("bad-header", &library.bytes()[..10], &[Code::BadHeader])?;
         let manifest = self.plugin.manifest.to_json();
-        let flipped = self.pair(
-            "flipped-byte",
-            &library.with_flipped_code(),
-            manifest.as_bytes(),
-        )?;
-        self.case(
-            "flipped-byte",
-            flipped,
-            Expected::Exactly(vec![Code::HashDiffers]),
-        );
+        let flipped =
+            self.pair("flipped-byte", &library.with_flipped_code(), manifest.as_bytes())?;
+        self.case("flipped-byte", flipped, Expected::Exactly(vec![Code::HashDiffers]));
         let mut longer = library.bytes().to_vec();
         longer.push(0);
         let longer = self.pair("appended-byte", &longer, manifest.as_bytes())?;
@@ -258,10 +217,8 @@ impl Writer<'_> {
         self.changed("no-stamp", &library.without_stamp(), &[Code::NoStamp])?;
         self.changed("bad-stamp", &library.with_stamp(0, b"X"), &[Code::BadStamp])?;
         let path = || self.out.join(&self.plugin.file);
-        let stamp = Stamp::parse(library.stamp()).map_err(|source| CaseError::Stamp {
-            path: path(),
-            source,
-        })?;
+        let stamp = Stamp::parse(library.stamp())
+            .map_err(|source| CaseError::Stamp { path: path(), source })?;
         let abi = with_other_offset(stamp.descriptor, "PluginVTable.invoke: offset ");
         let mut manifest = self.plugin.manifest.clone();
         if let Some(abi_of) = &mut manifest.abi {
@@ -312,19 +269,14 @@ impl Writer<'_> {
         let manifest = plugin.manifest.to_json();
         let mut unix = |name: &str, code, change: &dyn Fn(&Path) -> io::Result<()>| {
             let library = self.pair(name, plugin.library.bytes(), manifest.as_bytes())?;
-            change(&library).map_err(|source| CaseError::Io {
-                path: library.clone(),
-                source,
-            })?;
+            change(&library).map_err(|source| CaseError::Io { path: library.clone(), source })?;
             self.case(name, library, Expected::Exactly(vec![code]));
             let case = self.cases.last_mut();
             case.into_iter().for_each(|case| case.unix_only = true);
             Ok(())
         };
         let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
-        unix("world-writable", Code::Writable, &|library| {
-            mode(library, 0o666)
-        })?;
+        unix("world-writable", Code::Writable, &|library| mode(library, 0o666))?;
         unix("writable-manifest", Code::Writable, &|library| {
             mode(&library.with_file_name(&plugin.manifest_file), 0o664)
         })?;
@@ -338,31 +290,18 @@ impl Writer<'_> {
         })?;
         unix("pipe", Code::NotRegular, &|library| {
             fs::remove_file(library)?;
-            Ok(rustix::fs::mknodat(
-                CWD,
-                library,
-                FileType::Fifo,
-                Mode::RUSR | Mode::WUSR,
-                0,
-            )?)
+            Ok(rustix::fs::mknodat(CWD, library, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
         })?;
         unix("folder", Code::NotRegular, &|library| {
             fs::remove_file(library)?;
             fs::create_dir(library)
         })?;
-        unix("missing", Code::NotFound, &|library| {
-            fs::remove_file(library)
-        })
+        unix("missing", Code::NotFound, &|library| fs::remove_file(library))
     }
 
     fn case(&mut self, name: &str, library: PathBuf, expected: Expected) {
         let name = name.to_owned();
-        self.cases.push(Case {
-            name,
-            library,
-            expected,
-            unix_only: false,
-        });
+        self.cases.push(Case { name, library, expected, unix_only: false });
     }
 
     /// The plugin's own library with another manifest.
@@ -414,10 +353,7 @@ impl Writer<'_> {
             fs::write(&path, bytes)?;
             restrict(&folder, &path)
         };
-        write().map_err(|source| CaseError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        write().map_err(|source| CaseError::Io { path: path.clone(), source })?;
         Ok(path)
     }
 }
@@ -441,10 +377,7 @@ fn with_other_offset(descriptor: &str, field: &str) -> String {
     match descriptor.split_once(field) {
         Some((before, after)) => {
             let digit = if after.starts_with('9') { '8' } else { '9' };
-            format!(
-                "{before}{field}{digit}{}",
-                after.get(1..).unwrap_or_default()
-            )
+            format!("{before}{field}{digit}{}", after.get(1..).unwrap_or_default())
         }
         None => descriptor.to_owned(),
     }

@@ -59,13 +59,7 @@ impl Library {
         ends.retain(|end| (1..bytes.len()).contains(end));
         let stamp = facts.stamp.ok_or(LibraryError::NoStamp)?;
         let format = facts.header.format;
-        Ok(Self {
-            format,
-            stamp,
-            code,
-            ends,
-            bytes,
-        })
+        Ok(Self { format, stamp, code, ends, bytes })
     }
 
     /// Its bytes.
@@ -99,11 +93,7 @@ impl Library {
             ObjectFormat::Elf | ObjectFormat::Pe => b".keyway",
             ObjectFormat::Macho => b"__keyway",
         };
-        let mut found = self
-            .bytes
-            .windows(name.len())
-            .enumerate()
-            .filter(|(_, at)| *at == name);
+        let mut found = self.bytes.windows(name.len()).enumerate().filter(|(_, at)| *at == name);
         // ELF keeps the names of sections near its end; the others in their headers.
         let found = match self.format {
             ObjectFormat::Elf => found.next_back(),
@@ -142,9 +132,7 @@ impl Library {
     }
 
     fn pe_header(&self) -> usize {
-        self.bytes[0x3c..]
-            .first_chunk()
-            .map_or(0, |offset| u32::from_le_bytes(*offset) as usize)
+        self.bytes[0x3c..].first_chunk().map_or(0, |offset| u32::from_le_bytes(*offset) as usize)
     }
 
     fn with(&self, offset: usize, replacement: &[u8]) -> Vec<u8> {

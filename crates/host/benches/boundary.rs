@@ -37,11 +37,8 @@ fn main() {
     build(&["--package", "keyway-host", "--example", "probe"]);
     build(&["--package", "order-match", "--lib"]);
     let release = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../release");
-    let library = |folder: &str, name| {
-        release
-            .join(folder)
-            .join(libloading::library_filename(name))
-    };
+    let library =
+        |folder: &str, name| release.join(folder).join(libloading::library_filename(name));
     typed_call(&library("examples", "probe"));
     // A book each, since what waits in it from before makes it slower.
     orders_one_by_one(&mut load(&library("", "order_match")));
@@ -62,14 +59,10 @@ fn load(path: &Path) -> Instance {
     // SAFETY: the plugin was built from this workspace; its constructors do nothing.
     let exports = unsafe {
         let library = libloading::Library::new(path).expect("the plugin loads");
-        let entry = *library
-            .get::<Entry>(ENTRY_SYMBOL)
-            .expect("the entry symbol");
+        let entry = *library.get::<Entry>(ENTRY_SYMBOL).expect("the entry symbol");
         Exports::new(entry, Arc::new(library)).expect("the plugin keeps to the contract")
     };
-    exports
-        .create(b"", Services::new(|_, _| ()))
-        .expect("an instance")
+    exports.create(b"", Services::new(|_, _| ())).expect("an instance")
 }
 
 type Plain = extern "C" fn(*const (), u8, i64) -> i64;
@@ -95,9 +88,7 @@ fn typed_call(path: &Path) {
         }
     };
     let mut instance = load(path);
-    let probe = instance
-        .interface::<dyn Probe>(Context::NONE)
-        .expect("the interface");
+    let probe = instance.interface::<dyn Probe>(Context::NONE).expect("the interface");
     let nanoseconds = |elapsed: f64| elapsed * 1e9 / f64::from(N_CALLS);
     let pair = compare(
         || (),
@@ -108,12 +99,7 @@ fn typed_call(path: &Path) {
         },
         |()| call(far),
     );
-    pair.report(
-        "typed call",
-        "ns",
-        "function pointer into the library",
-        nanoseconds,
-    );
+    pair.report("typed call", "ns", "function pointer into the library", nanoseconds);
     let pair = compare(|| (), |()| call(far), |()| call(near));
     let name = "function pointer into the library";
     pair.report(name, "ns", "function pointer into the program", nanoseconds);
@@ -121,9 +107,7 @@ fn typed_call(path: &Path) {
 
 fn orders_one_by_one(instance: &mut Instance) {
     let mut direct = OrderMatch::new(1 << 20);
-    let mut book = instance
-        .interface::<dyn OrderBook>(Context::NONE)
-        .expect("the interface");
+    let mut book = instance.interface::<dyn OrderBook>(Context::NONE).expect("the interface");
     let mut stream = Stream::new();
     let pair = compare(
         || stream.orders(),
@@ -138,21 +122,14 @@ fn orders_one_by_one(instance: &mut Instance) {
             }
         },
     );
-    pair.report(
-        "orders, one a call",
-        "orders/s",
-        "linked directly",
-        per_second,
-    );
+    pair.report("orders, one a call", "orders/s", "linked directly", per_second);
 }
 
 fn orders_in_batches(instance: &mut Instance) {
     let mut direct = OrderMatch::new(1 << 20);
     let mut outcomes = vec![Outcome::default(); 500];
     let mut direct_outcomes = outcomes.clone();
-    let mut book = instance
-        .interface::<dyn OrderBook>(Context::NONE)
-        .expect("the interface");
+    let mut book = instance.interface::<dyn OrderBook>(Context::NONE).expect("the interface");
     let mut stream = Stream::new();
     let pair = compare(
         || stream.orders(),
@@ -164,19 +141,12 @@ fn orders_in_batches(instance: &mut Instance) {
         },
         |orders| {
             for orders in orders.chunks_exact(500) {
-                direct
-                    .submit_all(orders, &mut direct_outcomes)
-                    .expect("outcomes");
+                direct.submit_all(orders, &mut direct_outcomes).expect("outcomes");
                 black_box(&direct_outcomes);
             }
         },
     );
-    pair.report(
-        "orders, 500 a call",
-        "orders/s",
-        "linked directly",
-        per_second,
-    );
+    pair.report("orders, 500 a call", "orders/s", "linked directly", per_second);
 }
 
 fn per_second(elapsed: f64) -> f64 {
@@ -191,9 +161,7 @@ struct Stream {
 
 impl Stream {
     fn new() -> Self {
-        Self {
-            seed: 0x2545_f491_4f6c_dd1d,
-        }
+        Self { seed: 0x2545_f491_4f6c_dd1d }
     }
 
     /// xorshift64*
@@ -209,34 +177,15 @@ impl Stream {
     fn orders(&mut self) -> Vec<Order> {
         let half: Vec<_> = (0..N_ORDERS / 2)
             .map(|_| {
-                let side = if self.random(2) == 0 {
-                    Side::Buy
-                } else {
-                    Side::Sell
-                };
-                let kind = if self.random(10) == 0 {
-                    Kind::Market
-                } else {
-                    Kind::Limit
-                };
+                let side = if self.random(2) == 0 { Side::Buy } else { Side::Sell };
+                let kind = if self.random(10) == 0 { Kind::Market } else { Kind::Limit };
                 let quantity = 1 + self.random(100) as u32;
-                Order {
-                    price: 10_000 + self.random(100),
-                    quantity,
-                    side,
-                    kind,
-                }
+                Order { price: 10_000 + self.random(100), quantity, side, kind }
             })
             .collect();
         let swapped = half.iter().map(|order| match order.side {
-            Side::Buy => Order {
-                side: Side::Sell,
-                ..*order
-            },
-            Side::Sell => Order {
-                side: Side::Buy,
-                ..*order
-            },
+            Side::Buy => Order { side: Side::Sell, ..*order },
+            Side::Sell => Order { side: Side::Buy, ..*order },
         });
         half.iter().copied().chain(swapped).collect()
     }

@@ -364,11 +364,7 @@ impl FromStr for Code {
             Some(letters) if letters.eq_ignore_ascii_case("kw") => &text[2..],
             _ => text,
         };
-        let code = Self::ALL
-            .iter()
-            .find(|code| code.number().to_string() == number);
-        code.copied().ok_or_else(|| ParseCodeError {
-            found: text.chars().take(80).collect(),
-        })
+        let code = Self::ALL.iter().find(|code| code.number().to_string() == number);
+        code.copied().ok_or_else(|| ParseCodeError { found: text.chars().take(80).collect() })
     }
 }

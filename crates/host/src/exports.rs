@@ -68,11 +68,7 @@ pub enum ContractError {
 }
 
 fn offered(interface: &str) -> String {
-    if interface.is_empty() {
-        "no interface".into()
-    } else {
-        format!("interface `{interface}`")
-    }
+    if interface.is_empty() { "no interface".into() } else { format!("interface `{interface}`") }
 }
 
 /// The exports of a loaded plugin.
@@ -116,12 +112,7 @@ impl Exports {
             return Err(ContractError::Base { differences });
         }
         let interface = text(table.interface_name, "interface name")?;
-        let exports = Self {
-            table,
-            descriptor,
-            interface,
-            library,
-        };
+        let exports = Self { table, descriptor, interface, library };
         for method in exports.method_texts() {
             text(*method, "method name")?;
         }
@@ -179,17 +170,11 @@ impl Exports {
     pub(crate) fn check_interface<I: Interface + ?Sized>(&self) -> Result<(), ContractError> {
         if self.interface != I::NAME {
             let found = self.interface.to_owned();
-            return Err(ContractError::OtherInterface {
-                found,
-                expected: I::NAME,
-            });
+            return Err(ContractError::OtherInterface { found, expected: I::NAME });
         }
         if self.descriptor != I::DESCRIPTOR {
             let differences = differences(I::DESCRIPTOR, self.descriptor);
-            return Err(ContractError::Interface {
-                interface: I::NAME,
-                differences,
-            });
+            return Err(ContractError::Interface { interface: I::NAME, differences });
         }
         if self.table.interface.is_null() {
             return Err(ContractError::NoTable);
@@ -214,9 +199,7 @@ impl Exports {
 
 impl fmt::Debug for Exports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exports")
-            .field("interface", &self.interface)
-            .finish_non_exhaustive()
+        f.debug_struct("Exports").field("interface", &self.interface).finish_non_exhaustive()
     }
 }
 
@@ -229,9 +212,5 @@ fn text(text: Text, field: &'static str) -> Result<&'static str, ContractError> 
 /// What differs, joined for an error message.
 fn differences(host: &str, plugin: &str) -> String {
     let lines = descriptor::differences(host, plugin);
-    lines
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

@@ -27,9 +27,7 @@ impl<'path> OpenFile<'path> {
     /// Opens a regular file of at most `limit` bytes, never through a link and never waiting.
     pub(crate) fn open(path: &'path Path, limit: u64) -> Result<Self, Refusal> {
         let file = open(path).map_err(|error| refuse_error(path, &error))?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| refuse_error(path, &error))?;
+        let metadata = file.metadata().map_err(|error| refuse_error(path, &error))?;
         if is_link(&metadata) {
             return Err(refuse_link(path));
         }
@@ -40,11 +38,7 @@ impl<'path> OpenFile<'path> {
         let size = metadata.len();
         if size > limit {
             let found = format!("`{}` with {size} bytes", path.display());
-            return Err(Refusal::new(
-                Code::TooLarge,
-                found,
-                format!("at most {limit} bytes"),
-            ));
+            return Err(Refusal::new(Code::TooLarge, found, format!("at most {limit} bytes")));
         }
         Ok(Self { path, file, size })
     }
@@ -67,19 +61,11 @@ impl<'path> OpenFile<'path> {
         // The size is the file system's word, not the file's own, and below the limit of `open`.
         if bytes.try_reserve_exact(limit as usize).is_err() {
             let found = format!("`{}` with {} bytes", self.path.display(), self.size);
-            return Err(Refusal::new(
-                Code::TooLarge,
-                found,
-                "a file that fits into memory",
-            ));
+            return Err(Refusal::new(Code::TooLarge, found, "a file that fits into memory"));
         }
         let read = (&mut self.file).take(limit).read_to_end(bytes);
         let read = read.map_err(|error| refuse_error(self.path, &error))?;
-        if read as u64 == limit {
-            Ok(())
-        } else {
-            Err(self.changed(bytes.len()))
-        }
+        if read as u64 == limit { Ok(()) } else { Err(self.changed(bytes.len())) }
     }
 
     /// Checks that nothing comes after what was read.
@@ -94,20 +80,12 @@ impl<'path> OpenFile<'path> {
     fn changed(&self, read: usize) -> Refusal {
         let path = self.path.display();
         let found = format!("`{path}` with {read} bytes or more at the end of reading");
-        Refusal::new(
-            Code::Changed,
-            found,
-            format!("{} bytes as at the beginning", self.size),
-        )
+        Refusal::new(Code::Changed, found, format!("{} bytes as at the beginning", self.size))
     }
 }
 
 fn refuse_link(path: &Path) -> Refusal {
-    Refusal::new(
-        Code::Symlink,
-        format!("`{}`, a symbolic link", path.display()),
-        "a regular file",
-    )
+    Refusal::new(Code::Symlink, format!("`{}`, a symbolic link", path.display()), "a regular file")
 }
 
 fn refuse_error(path: &Path, error: &io::Error) -> Refusal {
@@ -141,10 +119,7 @@ fn is_link_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
     // FreeBSD says EMLINK.
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::LOOP | Errno::MLINK)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::MLINK))
 }
 
 /// Sockets and devices without a driver can't be opened at all.
@@ -152,10 +127,7 @@ fn is_link_error(error: &io::Error) -> bool {
 fn is_special_error(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::NXIO | Errno::NODEV | Errno::OPNOTSUPP)
-    )
+    matches!(Errno::from_io_error(error), Some(Errno::NXIO | Errno::NODEV | Errno::OPNOTSUPP))
 }
 
 #[cfg(unix)]
@@ -214,9 +186,5 @@ fn kind(metadata: &std::fs::Metadata) -> &'static str {
             return "a device";
         }
     }
-    if metadata.is_dir() {
-        "a folder"
-    } else {
-        "a special file"
-    }
+    if metadata.is_dir() { "a folder" } else { "a special file" }
 }

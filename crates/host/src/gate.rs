@@ -152,12 +152,7 @@ impl Examination {
                 facts: Some(facts),
                 manifest: Some(manifest),
                 refusals,
-            } if refusals.is_empty() => Ok(Admission {
-                path,
-                bytes,
-                facts,
-                manifest,
-            }),
+            } if refusals.is_empty() => Ok(Admission { path, bytes, facts, manifest }),
             Self { path, refusals, .. } => Err(Rejection { path, refusals }),
         }
     }

@@ -36,11 +36,7 @@ impl Instance {
     /// `pointer` must be null or an instance of `exports` that no one else uses.
     pub(crate) unsafe fn new(pointer: *mut table::Instance, exports: Exports) -> Option<Self> {
         let checked = AtomicPtr::new(std::ptr::null_mut());
-        NonNull::new(pointer).map(|pointer| Self {
-            pointer,
-            exports,
-            checked,
-        })
+        NonNull::new(pointer).map(|pointer| Self { pointer, exports, checked })
     }
 
     /// What the plugin exports.
@@ -106,14 +102,7 @@ impl Instance {
         unsafe {
             self.output(|output, report| {
                 let instance = self.pointer.as_ptr();
-                invoke(
-                    instance,
-                    context.as_pointer(),
-                    method,
-                    input,
-                    output,
-                    report,
-                )
+                invoke(instance, context.as_pointer(), method, input, output, report)
             })
         }
     }
@@ -147,9 +136,7 @@ impl Instance {
         let table = self.interface_table::<I>()?;
         // SAFETY: the instance is alive, its library loaded and the instance borrowed exclusively
         // during `'a`.
-        Ok(I::proxy(unsafe {
-            Remote::new(self.pointer, table, context)
-        }))
+        Ok(I::proxy(unsafe { Remote::new(self.pointer, table, context) }))
     }
 
     /// The same for the functions that take `&self`: several threads may have such a proxy at once.
@@ -164,9 +151,7 @@ impl Instance {
         let table = self.interface_table::<I>()?;
         // SAFETY: the instance is alive and its library loaded during `'a`; `Shared` offers only
         // the functions that others may call meanwhile.
-        Ok(Shared(I::proxy(unsafe {
-            Remote::new(self.pointer, table, context)
-        })))
+        Ok(Shared(I::proxy(unsafe { Remote::new(self.pointer, table, context) })))
     }
 
     #[inline]
@@ -177,8 +162,7 @@ impl Instance {
             || self.exports.descriptor().len() != I::DESCRIPTOR.len()
         {
             self.exports.check_interface::<I>()?;
-            self.checked
-                .store(I::DESCRIPTOR.as_ptr().cast_mut(), Ordering::Relaxed);
+            self.checked.store(I::DESCRIPTOR.as_ptr().cast_mut(), Ordering::Relaxed);
         }
         // SAFETY: the check found the plugin's descriptor equal to that of `I`, so its table is one
         // of `I`; it lives as long as the library.
@@ -205,10 +189,7 @@ impl Instance {
             finish(|report| call(output.as_mut_ptr(), report))?;
             output.assume_init()
         };
-        Ok(Output {
-            bytes,
-            _library: self.exports.library().clone(),
-        })
+        Ok(Output { bytes, _library: self.exports.library().clone() })
     }
 }
 
@@ -235,9 +216,7 @@ impl Drop for Instance {
 
 impl fmt::Debug for Instance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Instance")
-            .field("exports", &self.exports)
-            .finish_non_exhaustive()
+        f.debug_struct("Instance").field("exports", &self.exports).finish_non_exhaustive()
     }
 }
 

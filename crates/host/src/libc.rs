@@ -5,10 +5,7 @@ use keyway_manifest::{Libc, LibcFamily};
 /// The C library of this process and its version; `None` where the target has no such notion.
 pub fn this_process() -> Option<Libc> {
     if cfg!(target_env = "musl") {
-        return Some(Libc {
-            family: LibcFamily::Musl,
-            floor: None,
-        });
+        return Some(Libc { family: LibcFamily::Musl, floor: None });
     }
     glibc()
 }
@@ -25,10 +22,7 @@ fn glibc() -> Option<Libc> {
         version.ok().map(|version| CStr::from_ptr(version()))
     };
     let floor = version.and_then(|version| version.to_str().ok()?.parse().ok());
-    Some(Libc {
-        family: LibcFamily::Glibc,
-        floor,
-    })
+    Some(Libc { family: LibcFamily::Glibc, floor })
 }
 
 #[cfg(not(all(unix, target_env = "gnu")))]

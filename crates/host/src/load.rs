@@ -111,11 +111,7 @@ impl Host {
         expectation: Expectation,
         services: &'static Services,
     ) -> Result<Self, StageError> {
-        Ok(Self {
-            gate: Gate::new(expectation),
-            stage: Stage::new(parent)?,
-            services,
-        })
+        Ok(Self { gate: Gate::new(expectation), stage: Stage::new(parent)?, services })
     }
 
     /// The gate that plugins pass.
@@ -140,17 +136,10 @@ impl Host {
     pub fn load_admitted(&self, admission: &Admission, config: &[u8]) -> Result<Plugin, LoadError> {
         let path = || admission.path().to_owned();
         let exports = self.open(admission)?;
-        let instance =
-            exports
-                .create(config, self.services)
-                .map_err(|source| LoadError::Create {
-                    path: path(),
-                    source,
-                })?;
-        Ok(Plugin {
-            manifest: admission.manifest().clone(),
-            instance,
-        })
+        let instance = exports
+            .create(config, self.services)
+            .map_err(|source| LoadError::Create { path: path(), source })?;
+        Ok(Plugin { manifest: admission.manifest().clone(), instance })
     }
 
     /// Loads the library that was admitted, without making an instance.
@@ -160,28 +149,14 @@ impl Host {
     /// It could not be staged or loaded, or does not export what a plugin exports.
     pub fn open(&self, admission: &Admission) -> Result<Exports, LoadError> {
         let path = || admission.path().to_owned();
-        let staged = self
-            .stage
-            .write(&admission.manifest().artifact.file, admission.bytes())?;
-        let library = Library::load(staged).map_err(|source| LoadError::Library {
-            path: path(),
-            source,
-        })?;
-        let symbol = |symbol| {
-            move |source| LoadError::Symbol {
-                path: path(),
-                symbol,
-                source,
-            }
-        };
+        let staged = self.stage.write(&admission.manifest().artifact.file, admission.bytes())?;
+        let library =
+            Library::load(staged).map_err(|source| LoadError::Library { path: path(), source })?;
+        let symbol = |symbol| move |source| LoadError::Symbol { path: path(), symbol, source };
         // SAFETY: every plugin exports its stamp under this name, as bytes.
         let found = unsafe { library.symbol::<*const u8>(stamp::SYMBOL) };
         let found = found.map_err(symbol(stamp::SYMBOL))?;
-        let checked = admission
-            .facts()
-            .stamp
-            .clone()
-            .and_then(|at| admission.bytes().get(at));
+        let checked = admission.facts().stamp.clone().and_then(|at| admission.bytes().get(at));
         let checked = checked.filter(|checked| {
             // SAFETY: the gate found the stamp in a part of the file that the loader maps, as long
             // as it is in the file; what the symbol names is that part.
@@ -197,10 +172,7 @@ impl Host {
         // SAFETY: the gate has compared the contract that the plugin was built against; the library
         // lives as long as its keeper.
         let exports = unsafe { Exports::new(entry, Arc::new(library)) };
-        exports.map_err(|source| LoadError::Contract {
-            path: path(),
-            source,
-        })
+        exports.map_err(|source| LoadError::Contract { path: path(), source })
     }
 }
 
@@ -244,10 +216,7 @@ impl Library {
         let library = unsafe { platform::load(staged.path()) }?;
         // On Unix the mapping needs no name, and a file without a name can't be left behind.
         let staged = (!cfg!(unix)).then_some(staged);
-        Ok(Self {
-            library,
-            _staged: staged,
-        })
+        Ok(Self { library, _staged: staged })
     }
 
     /// # Safety

@@ -86,10 +86,6 @@ mod unix {
 
     fn refuse_error(path: &Path, error: &io::Error, refusals: &mut Vec<Refusal>) {
         let found = format!("`{}`: {error}", path.display());
-        refusals.push(Refusal::new(
-            Code::Unreadable,
-            found,
-            "folders that can be looked at",
-        ));
+        refusals.push(Refusal::new(Code::Unreadable, found, "folders that can be looked at"));
     }
 }

@@ -107,14 +107,9 @@ impl Expectation {
     /// What this process expects: its own target, its own C library, the toolchains of the images
     /// that it was released with, and nothing that is not on every machine.
     pub fn this_process() -> Self {
-        let target = stamp::TARGET
-            .parse()
-            .expect("a compiler's target is a triple");
+        let target = stamp::TARGET.parse().expect("a compiler's target is a triple");
         let libc = libc::this_process();
-        Self {
-            libc,
-            ..Self::for_target(target)
-        }
+        Self { libc, ..Self::for_target(target) }
     }
 
     /// What a host on `target` expects, as far as another machine can tell: its C library is not
@@ -139,10 +134,7 @@ impl Expectation {
 impl KnownInterface {
     /// The interface `I`, such as `dyn OrderBook`.
     pub fn of<I: Interface + ?Sized>() -> Self {
-        Self {
-            name: I::NAME.to_owned(),
-            descriptor: I::DESCRIPTOR.to_owned(),
-        }
+        Self { name: I::NAME.to_owned(), descriptor: I::DESCRIPTOR.to_owned() }
     }
 }
 
@@ -176,15 +168,9 @@ impl ToolchainPolicy {
                 continue;
             }
             let entry = text.split_once(' ').and_then(|(hash, target)| {
-                Some((
-                    hash.parse::<Digest>().ok()?,
-                    target.trim().parse::<Triple>().ok()?,
-                ))
+                Some((hash.parse::<Digest>().ok()?, target.trim().parse::<Triple>().ok()?))
             });
-            let error = || ToolchainListError {
-                line: index + 1,
-                found: text.to_owned(),
-            };
+            let error = || ToolchainListError { line: index + 1, found: text.to_owned() };
             let (hash, of) = entry.ok_or_else(error)?;
             if of == *target {
                 trusted.insert(hash);

@@ -38,18 +38,8 @@ impl Refusal {
 impl fmt::Display for Refusal {
     /// One line without the remedy: `KW304 header: it is for another processor: found …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            code,
-            check,
-            found,
-            expected,
-            ..
-        } = self;
-        write!(
-            f,
-            "{code} {check}: {}: found {found}, expected {expected}",
-            code.title()
-        )
+        let Self { code, check, found, expected, .. } = self;
+        write!(f, "{code} {check}: {}: found {found}, expected {expected}", code.title())
     }
 }
 
@@ -92,11 +82,6 @@ impl<'a> Verdict<'a> {
             Ok(_) => &[],
             Err(rejection) => &*rejection.refusals,
         };
-        Self {
-            event: "verdict",
-            path,
-            admitted: refusals.is_empty(),
-            refusals,
-        }
+        Self { event: "verdict", path, admitted: refusals.is_empty(), refusals }
     }
 }

@@ -17,9 +17,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// deadline means none.
 pub fn now_ns() -> u64 {
     // 2^64 ns are 584 years.
-    u64::try_from(START.elapsed().as_nanos())
-        .unwrap_or(u64::MAX)
-        .max(1)
+    u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)
 }
 
 /// Host services with a log of their own.

@@ -66,36 +66,20 @@ impl Stage {
     /// A new folder in `parent`, which must allow to map code (no `noexec`).
     pub(crate) fn new(parent: &Path) -> Result<Self, StageError> {
         sweep(parent);
-        let error = |source| StageError::Folder {
-            path: parent.to_owned(),
-            source,
-        };
+        let error = |source| StageError::Folder { path: parent.to_owned(), source };
         // Mode 0700 on Unix; on Windows the user's own folder for temporary files is private.
-        let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .tempdir_in(parent)
-            .map_err(error)?;
+        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(error)?;
         let lock = create_locked(&folder.path().join(LOCK)).map_err(error)?;
-        Ok(Self(Arc::new(Folder {
-            _lock: lock,
-            folder,
-            count: AtomicU64::new(0),
-        })))
+        Ok(Self(Arc::new(Folder { _lock: lock, folder, count: AtomicU64::new(0) })))
     }
 
     /// Writes `bytes` to a new file whose name begins with that of this load and ends with `name`.
     pub(crate) fn write(&self, name: &FileName, bytes: &[u8]) -> Result<Staged, StageError> {
         let number = self.0.count.fetch_add(1, Ordering::Relaxed);
         let path = self.0.folder.path().join(format!("{number}-{name}"));
-        let error = |source| StageError::Write {
-            path: path.clone(),
-            source,
-        };
+        let error = |source| StageError::Write { path: path.clone(), source };
         // Made first, so that a half-written file goes too.
-        let staged = Staged {
-            path: path.clone(),
-            _stage: self.clone(),
-        };
+        let staged = Staged { path: path.clone(), _stage: self.clone() };
         let mut file = create(&path).map_err(error)?;
         file.write_all(bytes).map_err(error)?;
         Ok(staged)
@@ -119,11 +103,7 @@ impl Drop for Staged {
 fn create(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
 
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o500)
-        .open(path)
+    OpenOptions::new().write(true).create_new(true).mode(0o500).open(path)
 }
 
 #[cfg(windows)]
@@ -146,16 +126,11 @@ fn create_locked(path: &Path) -> io::Result<File> {
 fn sweep(parent: &Path) {
     let entries = parent.read_dir().into_iter().flatten().flatten();
     let folders = entries.filter(|entry| {
-        entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX))
+        entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX))
             && entry.file_type().is_ok_and(|kind| kind.is_dir())
     });
     for folder in folders {
-        let lock = OpenOptions::new()
-            .write(true)
-            .open(folder.path().join(LOCK));
+        let lock = OpenOptions::new().write(true).open(folder.path().join(LOCK));
         let Ok(lock) = lock else { continue };
         if lock.try_lock().is_ok() {
             drop(lock);

@@ -105,43 +105,16 @@ fn tables_that_break_the_contract_are_refused() {
 
     let error = changed!(|table| table.size = 16).expect_err("it is too small");
     let expected = size_of::<PluginVTable>();
-    assert_eq!(
-        error,
-        ContractError::TableTooSmall {
-            found: 16,
-            expected
-        }
-    );
-    assert!(
-        changed!(|table| table.size += 8).is_ok(),
-        "later versions append"
-    );
+    assert_eq!(error, ContractError::TableTooSmall { found: 16, expected });
+    assert!(changed!(|table| table.size += 8).is_ok(), "later versions append");
 
-    const BAD: Text = Text {
-        pointer: b"\xff".as_ptr(),
-        length: 1,
-    };
+    const BAD: Text = Text { pointer: b"\xff".as_ptr(), length: 1 };
     let error = changed!(|table| table.descriptor = BAD).expect_err("it is no text");
-    assert_eq!(
-        error,
-        ContractError::NotText {
-            field: "descriptor"
-        }
-    );
+    assert_eq!(error, ContractError::NotText { field: "descriptor" });
     let error = changed!(|table| table.interface_name = BAD).expect_err("it is no text");
-    assert_eq!(
-        error,
-        ContractError::NotText {
-            field: "interface name"
-        }
-    );
+    assert_eq!(error, ContractError::NotText { field: "interface name" });
     let error = changed!(|table| table.methods = Slice::new(&[BAD])).expect_err("it is no text");
-    assert_eq!(
-        error,
-        ContractError::NotText {
-            field: "method name"
-        }
-    );
+    assert_eq!(error, ContractError::NotText { field: "method name" });
 
     let error = changed!(|table| {
         let other = descriptor::BASE.replace("invoke: offset 112", "invoke: offset 120");
@@ -160,13 +133,8 @@ fn tables_that_break_the_contract_are_refused() {
 #[test]
 fn an_interface_without_a_table_is_refused() {
     let exports = changed!(|table| table.interface = std::ptr::null()).expect("it has a base");
-    let mut instance = exports
-        .create(b"", Services::new(|_, _| ()))
-        .expect("an instance");
-    let error = instance
-        .interface::<dyn Choosy>(Context::NONE)
-        .err()
-        .expect("it has no table");
+    let mut instance = exports.create(b"", Services::new(|_, _| ())).expect("an instance");
+    let error = instance.interface::<dyn Choosy>(Context::NONE).err().expect("it has no table");
     assert_eq!(error, ContractError::NoTable);
 }
 
@@ -183,13 +151,8 @@ fn a_plugin_that_creates_nothing_is_an_error() {
         CallStatus::OK
     }
     let exports = changed!(|table| table.create = create).expect("it keeps to the rest");
-    let error = exports
-        .create(b"", Services::new(|_, _| ()))
-        .expect_err("there is no instance");
-    assert_eq!(
-        error.to_string(),
-        "the plugin's result is no value of the promised type"
-    );
+    let error = exports.create(b"", Services::new(|_, _| ())).expect_err("there is no instance");
+    assert_eq!(error.to_string(), "the plugin's result is no value of the promised type");
 }
 
 unsafe extern "C" fn log(_: *const c_void, _: LogLevel, _: Text) {}
@@ -242,17 +205,10 @@ fn arguments_that_are_no_values_are_refused() {
             report.as_mut_ptr(),
         );
         assert_eq!(status, CallStatus::INVALID_ARGUMENT);
-        assert_eq!(
-            &*report.assume_init().message,
-            b"the host offers no services"
-        );
+        assert_eq!(&*report.assume_init().message, b"the host offers no services");
         let mut report = MaybeUninit::uninit();
-        let status = (table.create)(
-            Slice::new(b""),
-            services,
-            instance.as_mut_ptr(),
-            report.as_mut_ptr(),
-        );
+        let status =
+            (table.create)(Slice::new(b""), services, instance.as_mut_ptr(), report.as_mut_ptr());
         assert_eq!(status, CallStatus::OK);
         let instance = instance.assume_init();
         let context = std::ptr::null();
@@ -268,19 +224,13 @@ fn arguments_that_are_no_values_are_refused() {
         }
         for (marks, valid) in [([1_u8, 3], true), ([1, 2], false), ([0, 1], false)] {
             let notes = marks.map(|mark| u32::from_ne_bytes([7, 7, mark, 0]));
-            let notes = Slice {
-                pointer: notes.as_ptr().cast(),
-                length: 2,
-            };
+            let notes = Slice { pointer: notes.as_ptr().cast(), length: 2 };
             let mut report = MaybeUninit::uninit();
             let reply = (raw.notes)(instance, context, notes, report.as_mut_ptr());
             check(reply.status, valid, report);
         }
         for (bytes, valid) in [(&b"caf\xc3\xa9"[..], true), (b"caf\xe9", false)] {
-            let text = Text {
-                pointer: bytes.as_ptr(),
-                length: bytes.len(),
-            };
+            let text = Text { pointer: bytes.as_ptr(), length: bytes.len() };
             let mut report = MaybeUninit::uninit();
             let reply = (raw.text)(instance, context, text, report.as_mut_ptr());
             check(reply.status, valid, report);
@@ -290,10 +240,7 @@ fn arguments_that_are_no_values_are_refused() {
         let status = (table.invoke)(
             instance,
             context,
-            Text {
-                pointer: b"\xff".as_ptr(),
-                length: 1,
-            },
+            Text { pointer: b"\xff".as_ptr(), length: 1 },
             Slice::new(b""),
             output.as_mut_ptr(),
             report.as_mut_ptr(),
@@ -301,10 +248,7 @@ fn arguments_that_are_no_values_are_refused() {
         assert_eq!(status, CallStatus::INVALID_ARGUMENT);
         drop(report.assume_init());
         let mut report = MaybeUninit::uninit();
-        assert_eq!(
-            (table.destroy)(instance, report.as_mut_ptr()),
-            CallStatus::OK
-        );
+        assert_eq!((table.destroy)(instance, report.as_mut_ptr()), CallStatus::OK);
     }
 }
 
@@ -362,16 +306,7 @@ fn results_that_are_no_values_are_refused() {
         <dyn Choosy>::proxy(Remote::new(NonNull::dangling(), table, Context::NONE))
     };
     let message = "the plugin's result is no value of the promised type";
-    assert_eq!(
-        proxy.flag(true).expect_err("41 is no bool").to_string(),
-        message
-    );
-    assert_eq!(
-        proxy
-            .mark(Mark::Low)
-            .expect_err("41 is no mark")
-            .to_string(),
-        message
-    );
+    assert_eq!(proxy.flag(true).expect_err("41 is no bool").to_string(), message);
+    assert_eq!(proxy.mark(Mark::Low).expect_err("41 is no mark").to_string(), message);
     assert_eq!(proxy.notes(&[]), Ok(0));
 }

@@ -48,21 +48,9 @@ fn read_class<Elf: FileHeader<Endian = Endianness>>(
     let mut names = Names::new(bytes.len());
     let segments = Segments::<Elf>::read(file, endian, bytes, violations);
     let sections = file.section_headers(endian, bytes);
-    let stamp = stamp::<Elf>(
-        file,
-        sections,
-        endian,
-        &segments.regions,
-        &mut names,
-        violations,
-    );
-    let dynamic = dynamic::read::<Elf>(
-        segments.dynamic,
-        &segments.regions,
-        endian,
-        &mut names,
-        violations,
-    );
+    let stamp = stamp::<Elf>(file, sections, endian, &segments.regions, &mut names, violations);
+    let dynamic =
+        dynamic::read::<Elf>(segments.dynamic, &segments.regions, endian, &mut names, violations);
     Ok(Facts {
         header,
         size: bytes.len() as u64,
@@ -74,9 +62,7 @@ fn read_class<Elf: FileHeader<Endian = Endianness>>(
         stamp,
         details: Details::Elf(ElfDetails {
             soname: dynamic.soname,
-            interpreter: segments
-                .interpreter
-                .and_then(|name| names.read(Some(name)).ok()),
+            interpreter: segments.interpreter.and_then(|name| names.read(Some(name)).ok()),
             stack: segments.stack,
             text_relocations: dynamic.text_relocations,
             writable_code: segments.writable_code,
@@ -153,10 +139,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
             violations.extend(check_range(bytes, &part, offset, file_size).err());
         }
         if loads.is_empty() {
-            violations.push(Violation::malformed(
-                "the program header table",
-                "it loads nothing",
-            ));
+            violations.push(Violation::malformed("the program header table", "it loads nothing"));
         }
         segments.regions = Regions::new(bytes, loads, violations);
         segments
@@ -190,10 +173,7 @@ fn stamp<Elf: FileHeader<Endian = Endianness>>(
         &[]
     });
     let sections = first(sections, "the section header table", violations);
-    let strings = file
-        .shstrndx(endian, bytes)
-        .ok()
-        .and_then(|index| sections.get(index as usize));
+    let strings = file.shstrndx(endian, bytes).ok().and_then(|index| sections.get(index as usize));
     let strings = strings.and_then(|section| {
         let range = section.file_range(endian)?;
         let range = check_range(bytes, "the section names", range.0, range.1).ok()?;

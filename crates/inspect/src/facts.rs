@@ -152,9 +152,6 @@ pub enum Violation {
 
 impl Violation {
     pub(crate) fn malformed(part: impl Into<String>, reason: &(impl ToString + ?Sized)) -> Self {
-        Self::Malformed {
-            part: part.into(),
-            reason: reason.to_string(),
-        }
+        Self::Malformed { part: part.into(), reason: reason.to_string() }
     }
 }

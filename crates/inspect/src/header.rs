@@ -157,9 +157,7 @@ impl Header {
             [0xfe, 0xed, 0xfa, 0xcf | 0xce, ..] => read_macho(prefix, Endian::Big),
             // Java classes begin with the same four bytes; their next field is never this small.
             [0xca, 0xfe, 0xba, 0xbe | 0xbf, 0, 0, 0, 0..=0x1f, ..] => Err(HeaderError::Universal),
-            _ => Err(HeaderError::NotAnObject {
-                looks_like: looks_like(prefix),
-            }),
+            _ => Err(HeaderError::NotAnObject { looks_like: looks_like(prefix) }),
         }
     }
 
@@ -171,11 +169,7 @@ impl Header {
         let mut compare = |part, found: &dyn fmt::Display, expected: &dyn fmt::Display| {
             let (found, expected) = (found.to_string(), expected.to_string());
             if found != expected {
-                all.push(Mismatch {
-                    part,
-                    found,
-                    expected,
-                });
+                all.push(Mismatch { part, found, expected });
             }
         };
         compare("format", &self.format, &format_of(target));
@@ -185,11 +179,7 @@ impl Header {
                 compare("class", &self.class, &class);
                 compare("endian", &self.endian, &endian);
             }
-            None => compare(
-                "machine",
-                &self.machine,
-                &"an architecture that is known here",
-            ),
+            None => compare("machine", &self.machine, &"an architecture that is known here"),
         }
         compare("kind", &self.kind, &Kind::DynamicLibrary);
         match os_of(target) {
@@ -209,12 +199,7 @@ fn format_of(target: &Triple) -> ObjectFormat {
 }
 
 fn os_of(target: &Triple) -> Option<Os> {
-    let named = |name: &str| {
-        target
-            .as_str()
-            .split('-')
-            .any(|part| part.starts_with(name))
-    };
+    let named = |name: &str| target.as_str().split('-').any(|part| part.starts_with(name));
     match () {
         () if target.is_windows() => Some(Os::Windows),
         () if target.is_apple() => Some(Os::Apple),
@@ -251,10 +236,7 @@ fn machine_of(arch: &str) -> Option<(Machine, Class, Endian)> {
 }
 
 fn read_elf(bytes: &[u8]) -> Result<Header, HeaderError> {
-    let damaged = |reason| HeaderError::Damaged {
-        format: ObjectFormat::Elf,
-        reason,
-    };
+    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Elf, reason };
     // Both classes begin with the same twenty bytes: `e_ident`, `e_type`, `e_machine`.
     let [_, _, _, _, class, data, _, abi, .., t0, t1, m0, m1] =
         *bytes.first_chunk::<20>().ok_or(damaged("it ends early"))?;
@@ -310,22 +292,15 @@ fn read_elf(bytes: &[u8]) -> Result<Header, HeaderError> {
 
 /// <https://learn.microsoft.com/en-us/windows/win32/debug/pe-format>
 fn read_pe(bytes: &[u8]) -> Result<Header, HeaderError> {
-    let damaged = |reason| HeaderError::Damaged {
-        format: ObjectFormat::Pe,
-        reason,
-    };
+    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Pe, reason };
     let short = |()| damaged("it ends early");
     let (dos, _) = pod::from_bytes::<pe::ImageDosHeader>(bytes).map_err(short)?;
     let offset = dos.e_lfanew.get(LittleEndian) as usize;
-    let rest = bytes
-        .get(offset..)
-        .filter(|_| offset + 26 <= Header::PREFIX);
+    let rest = bytes.get(offset..).filter(|_| offset + 26 <= Header::PREFIX);
     let rest = rest.ok_or(damaged("it says that the PE header is far away"))?;
     let (signature, rest) = pod::from_bytes::<U32<LittleEndian>>(rest).map_err(short)?;
     if signature.get(LittleEndian) != pe::IMAGE_NT_SIGNATURE {
-        return Err(damaged(
-            "there is no PE signature, so it is a DOS program or cut",
-        ));
+        return Err(damaged("there is no PE signature, so it is a DOS program or cut"));
     }
     let (file, rest) = pod::from_bytes::<pe::ImageFileHeader>(rest).map_err(short)?;
     let (magic, _) = pod::from_bytes::<U16<LittleEndian>>(rest).map_err(short)?;
@@ -356,19 +331,12 @@ fn read_pe(bytes: &[u8]) -> Result<Header, HeaderError> {
 }
 
 fn read_macho(bytes: &[u8], endian: Endian) -> Result<Header, HeaderError> {
-    let damaged = |reason| HeaderError::Damaged {
-        format: ObjectFormat::Macho,
-        reason,
-    };
+    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Macho, reason };
     let (class, length) = match bytes {
-        [0xcf, ..] | [_, _, _, 0xcf, ..] => (
-            Class::Bits64,
-            size_of::<macho::MachHeader64<LittleEndian>>(),
-        ),
-        _ => (
-            Class::Bits32,
-            size_of::<macho::MachHeader32<LittleEndian>>(),
-        ),
+        [0xcf, ..] | [_, _, _, 0xcf, ..] => {
+            (Class::Bits64, size_of::<macho::MachHeader64<LittleEndian>>())
+        }
+        _ => (Class::Bits32, size_of::<macho::MachHeader32<LittleEndian>>()),
     };
     if bytes.len() < length {
         return Err(damaged("it ends early"));
@@ -414,12 +382,7 @@ fn looks_like(bytes: &[u8]) -> &'static str {
         [b'P', b'K', ..] => "a zip archive",
         [0x1f, 0x8b, ..] => "a gzip archive",
         [0xca, 0xfe, 0xba, 0xbe, ..] => "a Java class",
-        bytes
-            if bytes
-                .iter()
-                .take(64)
-                .all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) =>
-        {
+        bytes if bytes.iter().take(64).all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) => {
             "text"
         }
         _ => "none of the formats known here",

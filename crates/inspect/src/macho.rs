@@ -36,10 +36,7 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
     header: Header,
     violations: &mut Vec<Violation>,
 ) -> Result<Facts, HeaderError> {
-    let damaged = |reason| HeaderError::Damaged {
-        format: ObjectFormat::Macho,
-        reason,
-    };
+    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Macho, reason };
     let (file, _) = pod::from_bytes::<Mach>(bytes).map_err(|()| damaged("it ends early"))?;
     let endian = match header.endian {
         Endian::Little => Endianness::Little,
@@ -82,13 +79,7 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
     if let Err(error) = reader.symbols() {
         reader.malformed("the symbol table", &error);
     }
-    let Reader {
-        mut facts,
-        details,
-        regions,
-        violations,
-        ..
-    } = reader;
+    let Reader { mut facts, details, regions, violations, .. } = reader;
     Regions::new(bytes, regions, violations);
     facts.details = Details::Macho(details);
     Ok(facts)
@@ -113,9 +104,7 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
 
     fn check_range(&mut self, part: &str, offset: u64, size: u64) -> Option<Range<usize>> {
         let range = check_range(self.bytes, part, offset, size);
-        range
-            .map_err(|violation| self.violations.push(violation))
-            .ok()
+        range.map_err(|violation| self.violations.push(violation)).ok()
     }
 
     fn command(&mut self, command: LoadCommandData<'data, Endianness>) {
@@ -248,15 +237,11 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
             if symbol.is_stab() || !is_external {
                 continue;
             }
-            let name = self
-                .names
-                .read(strings.get(symbol.n_strx(endian) as usize..))?;
+            let name = self.names.read(strings.get(symbol.n_strx(endian) as usize..))?;
             if symbol.is_undefined() {
                 // Which library, counted from 1; 0 and the highest numbers have other meanings.
                 let ordinal = usize::from(symbol.n_desc(endian).0 >> 8);
-                let library = ordinal
-                    .checked_sub(1)
-                    .filter(|i| *i < self.facts.needed.len());
+                let library = ordinal.checked_sub(1).filter(|i| *i < self.facts.needed.len());
                 imports.entry(library).or_default().insert(name);
             } else {
                 self.facts.exports.insert(name);
@@ -269,10 +254,7 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
         }
         self.facts.imports = merged
             .into_iter()
-            .map(|(library, symbols)| Import {
-                library: library.cloned(),
-                symbols,
-            })
+            .map(|(library, symbols)| Import { library: library.cloned(), symbols })
             .collect();
         Ok(())
     }
@@ -280,10 +262,5 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
 
 /// Apple packs a version as `xxxx.yy.zz`.
 fn dotted(version: u32) -> String {
-    format!(
-        "{}.{}.{}",
-        version >> 16,
-        version >> 8 & 0xff,
-        version & 0xff
-    )
+    format!("{}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff)
 }

@@ -33,11 +33,7 @@ pub(crate) enum NameError {
 impl Names {
     /// The accounts for a file of `size` bytes.
     pub(crate) fn new(size: usize) -> Self {
-        Self {
-            budget: size
-                .saturating_mul(BUDGET_PER_BYTE)
-                .saturating_add(MAX_NAME),
-        }
+        Self { budget: size.saturating_mul(BUDGET_PER_BYTE).saturating_add(MAX_NAME) }
     }
 
     /// The name at the beginning of `bytes`, up to its zero.
@@ -46,10 +42,7 @@ impl Names {
     pub(crate) fn read(&mut self, bytes: Option<&[u8]>) -> Result<String, NameError> {
         let bytes = bytes.ok_or(NameError::Outside)?;
         let window = bytes.get(..MAX_NAME).unwrap_or(bytes);
-        let length = window
-            .iter()
-            .position(|&byte| byte == 0)
-            .ok_or(NameError::TooLong)?;
+        let length = window.iter().position(|&byte| byte == 0).ok_or(NameError::TooLong)?;
         self.spend(length + 1)?;
         Ok(printable(&window[..length]))
     }

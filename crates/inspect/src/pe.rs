@@ -33,10 +33,7 @@ fn read_class<Pe: ImageNtHeaders>(
     header: Header,
     violations: &mut Vec<Violation>,
 ) -> Result<Facts, HeaderError> {
-    let damaged = |reason| HeaderError::Damaged {
-        format: ObjectFormat::Pe,
-        reason,
-    };
+    let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Pe, reason };
     let (dos, _) =
         pod::from_bytes::<pe::ImageDosHeader>(bytes).map_err(|()| damaged("it ends early"))?;
     let start = u64::from(dos.nt_headers_offset());
@@ -52,15 +49,9 @@ fn read_class<Pe: ImageNtHeaders>(
     }
     let regions = regions(bytes, optional.size_of_headers(), &sections, violations);
     let mut names = Names::new(bytes.len());
-    let mut tables = tables::Tables {
-        regions: &regions,
-        names: &mut names,
-        violations,
-    };
+    let mut tables = tables::Tables { regions: &regions, names: &mut names, violations };
     let directory = |index| {
-        let entry = directories
-            .get(index)
-            .map(|entry| entry.virtual_address.get(LE));
+        let entry = directories.get(index).map(|entry| entry.virtual_address.get(LE));
         entry.filter(|address| *address != 0)
     };
     let imports = tables.imports::<Pe>(directory(pe::IMAGE_DIRECTORY_ENTRY_IMPORT));
@@ -98,11 +89,7 @@ fn read_class<Pe: ImageNtHeaders>(
 }
 
 fn section_name(section: &pe::ImageSectionHeader) -> String {
-    let length = section
-        .name
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(section.name.len());
+    let length = section.name.iter().position(|&byte| byte == 0).unwrap_or(section.name.len());
     printable(&section.name[..length])
 }
 
@@ -150,14 +137,8 @@ fn stamp(
     violations: &mut Vec<Violation>,
 ) -> Option<Range<usize>> {
     let mut found = None;
-    for section in sections
-        .iter()
-        .filter(|section| section_name(section) == STAMP_SECTION)
-    {
-        let size = section
-            .virtual_size
-            .get(LE)
-            .min(section.size_of_raw_data.get(LE));
+    for section in sections.iter().filter(|section| section_name(section) == STAMP_SECTION) {
+        let size = section.virtual_size.get(LE).min(section.size_of_raw_data.get(LE));
         let offset = section.pointer_to_raw_data.get(LE);
         // Past the end has been said already.
         let range = check_range(bytes, STAMP_SECTION, offset.into(), size.into()).ok()?;

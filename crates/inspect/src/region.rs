@@ -60,10 +60,7 @@ impl<'data> Regions<'data> {
                 violations.push(Violation::Overlap { first, second });
             }
         }
-        Self {
-            bytes,
-            sorted: regions,
-        }
+        Self { bytes, sorted: regions }
     }
 
     /// The whole file.
@@ -84,17 +81,13 @@ impl<'data> Regions<'data> {
     /// Where in the file the `size` bytes at `address` lie.
     pub(crate) fn range(&self, address: u64, size: u64) -> Option<Range<usize>> {
         let range = self.range_at(address)?;
-        let size = usize::try_from(size)
-            .ok()
-            .filter(|size| *size <= range.len())?;
+        let size = usize::try_from(size).ok().filter(|size| *size <= range.len())?;
         Some(range.start..range.start + size)
     }
 
     /// Where in the file the bytes from `address` to the end of its part lie.
     fn range_at(&self, address: u64) -> Option<Range<usize>> {
-        let after = self
-            .sorted
-            .partition_point(|region| region.address <= address);
+        let after = self.sorted.partition_point(|region| region.address <= address);
         let region = self.sorted.get(after.checked_sub(1)?)?;
         let skip = address - region.address;
         if skip >= region.file_size {
@@ -116,11 +109,7 @@ pub(crate) fn check_range(
     let file = bytes.len() as u64;
     let end = offset.saturating_add(size);
     if end > file {
-        return Err(Violation::PastTheEnd {
-            part: part.to_owned(),
-            end,
-            size: file,
-        });
+        return Err(Violation::PastTheEnd { part: part.to_owned(), end, size: file });
     }
     Ok(offset as usize..end as usize)
 }

@@ -20,10 +20,7 @@ fn facts(file: &str) -> (Vec<u8>, Facts) {
 fn check(file: &str) {
     let (bytes, facts) = facts(file);
     let stamp = &bytes[facts.stamp.clone().expect("a stamp")];
-    assert!(
-        stamp.starts_with(b"a stamp of sixty-four bytes"),
-        "{stamp:?}"
-    );
+    assert!(stamp.starts_with(b"a stamp of sixty-four bytes"), "{stamp:?}");
     let snapshot = folder().join(file).with_extension("json");
     let json = canonical::document(&facts).expect("JSON");
     assert_data_eq!(json, Data::read_from(&snapshot, None).raw());

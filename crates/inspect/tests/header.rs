@@ -15,10 +15,7 @@ fn mismatches(file: &str, target: &str) -> String {
     let target: Triple = target.parse().expect("a triple");
     let all = Header::read(prefix).expect(file).mismatches(&target);
     let lines = all.iter().map(|mismatch| {
-        format!(
-            "{}: {}, expected {}\n",
-            mismatch.part, mismatch.found, mismatch.expected
-        )
+        format!("{}: {}, expected {}\n", mismatch.part, mismatch.found, mismatch.expected)
     });
     lines.collect()
 }
@@ -133,10 +130,7 @@ the file is neither ELF, PE nor Mach-O: it begins like text
 the file is neither ELF, PE nor Mach-O: it begins like none of the formats known here
 "#]]
     );
-    assert_eq!(
-        Header::read(b"\xca\xfe\xba\xbe\0\0\0\x02"),
-        Err(HeaderError::Universal)
-    );
+    assert_eq!(Header::read(b"\xca\xfe\xba\xbe\0\0\0\x02"), Err(HeaderError::Universal));
 }
 
 #[test]
@@ -147,9 +141,7 @@ fn says_what_is_damaged() {
         bytes[index] = byte;
         bytes
     };
-    let signature = library("pe-x86_64.dll")
-        .windows(4)
-        .position(|four| four == b"PE\0\0");
+    let signature = library("pe-x86_64.dll").windows(4).position(|four| four == b"PE\0\0");
     let signature = signature.expect("a signature");
     let cases = [
         elf[..20].to_vec(),
@@ -184,23 +176,13 @@ the macho header is damaged: it ends early
 /// A header that is cut anywhere is an error, never a panic, and never a header that fits.
 #[test]
 fn survives_every_cut() {
-    for (file, least) in [
-        ("elf-i686.so", 52),
-        ("pe-x86_64.dll", 146),
-        ("macho-aarch64.dylib", 32),
-    ] {
+    for (file, least) in [("elf-i686.so", 52), ("pe-x86_64.dll", 146), ("macho-aarch64.dylib", 32)]
+    {
         let bytes = library(file);
         for length in 0..200 {
             let header = Header::read(&bytes[..length]);
-            assert_eq!(
-                header.is_ok(),
-                length >= least,
-                "{file} cut at {length}: {header:?}"
-            );
+            assert_eq!(header.is_ok(), length >= least, "{file} cut at {length}: {header:?}");
         }
     }
-    assert_eq!(
-        Header::read(&library("elf-i686.so")).map(|h| h.format),
-        Ok(ObjectFormat::Elf)
-    );
+    assert_eq!(Header::read(&library("elf-i686.so")).map(|h| h.format), Ok(ObjectFormat::Elf));
 }

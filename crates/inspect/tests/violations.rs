@@ -25,10 +25,7 @@ fn library(file: &str) -> Vec<u8> {
 /// Every violation, one a line.
 fn check(bytes: &[u8]) -> String {
     let violations = inspect(bytes).expect("a header").violations;
-    violations
-        .iter()
-        .map(|violation| format!("{violation}\n"))
-        .collect()
+    violations.iter().map(|violation| format!("{violation}\n")).collect()
 }
 
 fn u64_at(bytes: &[u8], offset: usize) -> u64 {
@@ -61,9 +58,7 @@ impl Elf {
     fn dynamic(&self, tag: u64) -> usize {
         let start = u64_at(&self.0, self.segment(2, 0) + 8) as usize;
         let mut all = (start..).step_by(16);
-        all.find(|&at| u64_at(&self.0, at) == tag)
-            .expect("an entry")
-            + 8
+        all.find(|&at| u64_at(&self.0, at) == tag).expect("an entry") + 8
     }
 
     /// The offsets of the section headers.
@@ -75,17 +70,11 @@ impl Elf {
     /// The offset of the header of the section that lies at `offset` in the file.
     fn section_at(&self, offset: usize) -> usize {
         let mut all = self.sections();
-        all.find(|&at| u64_at(&self.0, at + 24) == offset as u64)
-            .expect("a section")
+        all.find(|&at| u64_at(&self.0, at + 24) == offset as u64).expect("a section")
     }
 
     fn stamp(&self) -> usize {
-        inspect(&self.0)
-            .expect("a header")
-            .facts
-            .stamp
-            .expect("a stamp")
-            .start
+        inspect(&self.0).expect("a header").facts.stamp.expect("a stamp").start
     }
 
     fn put(mut self, offset: usize, value: u64, size: usize) -> Self {
@@ -113,12 +102,7 @@ fn notices_every_cut() {
                 continue;
             }
             if let Ok(inspection) = inspect(&bytes[..length]) {
-                assert_ne!(
-                    inspection.violations,
-                    [],
-                    "{file} cut at {length} of {}",
-                    bytes.len()
-                );
+                assert_ne!(inspection.violations, [], "{file} cut at {length} of {}", bytes.len());
             }
         }
     }
@@ -303,10 +287,7 @@ fn elf_version_circles() {
     let elf = Elf::new();
     let (need, count) = (elf.dynamic(0x6fff_fffe), elf.dynamic(0x6fff_ffff));
     let need = u64_at(&elf.0, need) as usize;
-    let elf = elf
-        .put(count, u64::MAX, 8)
-        .put(need + 2, 0xffff, 2)
-        .put(need + 12, 0, 4);
+    let elf = elf.put(count, u64::MAX, 8).put(need + 2, 0xffff, 2).put(need + 12, 0, 4);
     assert_data_eq!(
         elf.check(),
         str![[r#"
@@ -356,10 +337,7 @@ section `.keyway` is malformed: there is more than one
     // Without section headers there is no stamp, and nothing is wrong.
     let bytes = Elf::new().put(40, 0, 8).put(60, 0, 2).put(62, 0, 2).0;
     let inspection = inspect(&bytes).expect("a header");
-    assert_eq!(
-        (inspection.facts.stamp, inspection.violations),
-        (None, Vec::new())
-    );
+    assert_eq!((inspection.facts.stamp, inspection.violations), (None, Vec::new()));
 }
 
 #[test]
@@ -386,11 +364,7 @@ the section header table is malformed: Invalid ELF section header offset/size/al
 #[test]
 fn escapes_names() {
     let elf = Elf::new();
-    let at = elf
-        .0
-        .windows(4)
-        .position(|four| four == b"libc")
-        .expect("a name");
+    let at = elf.0.windows(4).position(|four| four == b"libc").expect("a name");
     let elf = elf.put(at, u64::from_le_bytes(*b"\x1b[2J\xff\0\0\0"), 6);
     let Facts { needed, .. } = inspect(&elf.0).expect("a header").facts;
     assert_eq!(needed, ["\\x1b[2J\\xff"]);
@@ -401,32 +375,20 @@ fn elf_stacks() {
     let stack = |edit: fn(Elf, usize) -> Elf| {
         let elf = Elf::new();
         let segment = elf.segment(PT_GNU_STACK, 0);
-        match inspect(&edit(elf, segment).0)
-            .expect("a header")
-            .facts
-            .details
-        {
+        match inspect(&edit(elf, segment).0).expect("a header").facts.details {
             Details::Elf(details) => details.stack,
             other => panic!("{other:?}"),
         }
     };
     assert_eq!(stack(|elf, _| elf), Stack::Data);
-    assert_eq!(
-        stack(|elf, segment| elf.put(segment + 4, 7, 4)),
-        Stack::Executable
-    );
-    assert_eq!(
-        stack(|elf, segment| elf.put(segment, 0, 4)),
-        Stack::Unmarked
-    );
+    assert_eq!(stack(|elf, segment| elf.put(segment + 4, 7, 4)), Stack::Executable);
+    assert_eq!(stack(|elf, segment| elf.put(segment, 0, 4)), Stack::Unmarked);
 }
 
 /// `pe-x86_64.dll`, with a number put `skip` bytes after the first `anchor`.
 fn pe(anchor: &[u8], skip: usize, value: u64, size: usize) -> Vec<u8> {
     let mut bytes = library("pe-x86_64.dll");
-    let at = bytes
-        .windows(anchor.len())
-        .position(|window| window == anchor);
+    let at = bytes.windows(anchor.len()).position(|window| window == anchor);
     put(&mut bytes, at.expect("the anchor") + skip, value, size);
     bytes
 }
@@ -502,9 +464,7 @@ the delayed import table is malformed: an entry or a name lies outside of its ta
 fn macho_commands() {
     let patched = |anchor: &[u8], back: usize, value: u64, size: usize| {
         let mut bytes = library("macho-x86_64.dylib");
-        let at = bytes
-            .windows(anchor.len())
-            .position(|window| window == anchor);
+        let at = bytes.windows(anchor.len()).position(|window| window == anchor);
         put(&mut bytes, at.expect("the anchor") - back, value, size);
         bytes
     };
@@ -524,10 +484,7 @@ the list of load commands is malformed: Invalid Mach-O load command size
         str!["the macho header is damaged: its load commands end past the end of the file"]
     );
     let mut data = library("macho-x86_64.dylib");
-    let at = data
-        .windows(8)
-        .position(|window| window == b"__keyway")
-        .expect("the section");
+    let at = data.windows(8).position(|window| window == b"__keyway").expect("the section");
     put(&mut data, at + 32, 0x10, 8);
     assert_data_eq!(
         check(&data),
@@ -586,19 +543,9 @@ the symbol table is malformed: a name is longer than 32768 bytes or has no end
 #[test]
 fn messages() {
     let all = [
-        Violation::PastTheEnd {
-            part: "segment 2 (PT_LOAD)".to_owned(),
-            end: 4096,
-            size: 100,
-        },
-        Violation::Overlap {
-            first: "section `.a`".to_owned(),
-            second: "section `.b`".to_owned(),
-        },
-        Violation::Malformed {
-            part: "the import table".to_owned(),
-            reason: "cut".to_owned(),
-        },
+        Violation::PastTheEnd { part: "segment 2 (PT_LOAD)".to_owned(), end: 4096, size: 100 },
+        Violation::Overlap { first: "section `.a`".to_owned(), second: "section `.b`".to_owned() },
+        Violation::Malformed { part: "the import table".to_owned(), reason: "cut".to_owned() },
     ];
     assert_data_eq!(
         all.map(|violation| violation.to_string()).join("\n"),

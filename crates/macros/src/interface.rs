@@ -56,16 +56,9 @@ struct Argument<'a> {
 
 pub(crate) fn expand(options: &Options, item: &ItemTrait) -> Result<TokenStream> {
     refuse_trait(item)?;
-    let functions = item
-        .items
-        .iter()
-        .map(function)
-        .collect::<Result<Vec<_>>>()?;
+    let functions = item.items.iter().map(function).collect::<Result<Vec<_>>>()?;
     if functions.is_empty() {
-        return Err(Error::new(
-            item.ident.span(),
-            "an interface needs at least one function",
-        ));
+        return Err(Error::new(item.ident.span(), "an interface needs at least one function"));
     }
     let table = format_ident!("{}Table", item.ident);
     let proxy = format_ident!("{}Proxy", item.ident);
@@ -87,10 +80,7 @@ pub(crate) fn expand(options: &Options, item: &ItemTrait) -> Result<TokenStream>
 fn refuse_trait(item: &ItemTrait) -> Result<()> {
     let refuse = |at: &dyn ToTokens, why: &str| Err(Error::new_spanned(at.to_token_stream(), why));
     if let Some(parameter) = item.generics.params.first() {
-        return refuse(
-            parameter,
-            "an interface can't be generic: its table has one layout",
-        );
+        return refuse(parameter, "an interface can't be generic: its table has one layout");
     }
     if let Some(clause) = &item.generics.where_clause {
         return refuse(
@@ -105,10 +95,7 @@ fn refuse_trait(item: &ItemTrait) -> Result<()> {
         );
     }
     if let Some(token) = &item.unsafety {
-        return refuse(
-            token,
-            "an interface can't be an unsafe trait: its proxy calls it safely",
-        );
+        return refuse(token, "an interface can't be an unsafe trait: its proxy calls it safely");
     }
     Ok(())
 }
@@ -144,55 +131,33 @@ fn function(item: &TraitItem) -> Result<Function<'_>> {
             return Err(Error::new(input.span(), "expected an argument"));
         };
         let Pat::Ident(name) = &*input.pat else {
-            return Err(Error::new(
-                input.pat.span(),
-                "an argument of an interface needs a name",
-            ));
+            return Err(Error::new(input.pat.span(), "an argument of an interface needs a name"));
         };
         if arguments.is_empty() && !takes_context && is_context(&input.ty) {
             takes_context = true;
             continue;
         }
         let owned = owned(&input.ty)?;
-        arguments.push(Argument {
-            name: &name.ident,
-            written: &input.ty,
-            owned,
-        });
+        arguments.push(Argument { name: &name.ident, written: &input.ty, owned });
     }
     let returns = match &item.sig.output {
         ReturnType::Default => syn::parse_quote_spanned!(generated_at(item.sig.ident.span())=> ()),
         ReturnType::Type(_, returns) => owned(returns)?,
     };
-    Ok(Function {
-        item,
-        exclusive,
-        takes_context,
-        arguments,
-        returns,
-    })
+    Ok(Function { item, exclusive, takes_context, arguments, returns })
 }
 
 fn refuse_function(item: &TraitItemFn) -> Result<()> {
     let signature = &item.sig;
     let refuse = |span: Span, why: &str| Err(Error::new(span, why));
     if let Some(token) = &signature.asyncness {
-        return refuse(
-            token.span(),
-            "a future can't cross the plugin boundary: return the result",
-        );
+        return refuse(token.span(), "a future can't cross the plugin boundary: return the result");
     }
     if let Safety::Unsafe(token) = &signature.safety {
-        return refuse(
-            token.span,
-            "a function of an interface can't be unsafe: the proxy is safe",
-        );
+        return refuse(token.span, "a function of an interface can't be unsafe: the proxy is safe");
     }
     if let Some(abi) = &signature.abi {
-        return refuse(
-            abi.span(),
-            "the calling convention is the interface's own business",
-        );
+        return refuse(abi.span(), "the calling convention is the interface's own business");
     }
     if let Some(parameter) = signature.generics.params.first() {
         return refuse(
@@ -223,10 +188,7 @@ fn is_context(written: &Type) -> bool {
     let Type::Path(path) = written else {
         return false;
     };
-    path.path
-        .segments
-        .last()
-        .is_some_and(|segment| segment.ident == "Context")
+    path.path.segments.last().is_some_and(|segment| segment.ident == "Context")
 }
 
 /// `written` with `'static` for each elided lifetime; a named one is refused.
@@ -236,9 +198,7 @@ fn owned(written: &Type) -> Result<Type> {
     impl VisitMut for Lifetimes {
         fn visit_type_reference_mut(&mut self, reference: &mut TypeReference) {
             let span = reference.and_token.span;
-            let lifetime = reference
-                .lifetime
-                .get_or_insert_with(|| Lifetime::new("'_", span));
+            let lifetime = reference.lifetime.get_or_insert_with(|| Lifetime::new("'_", span));
             self.visit_lifetime_mut(lifetime);
             visit_mut::visit_type_mut(self, &mut reference.elem);
         }
@@ -249,8 +209,7 @@ fn owned(written: &Type) -> Result<Type> {
             } else {
                 let why = "a lifetime of an interface can't be named: what an argument borrows \
                            ends with the call";
-                self.0
-                    .get_or_insert_with(|| Error::new(lifetime.span(), why));
+                self.0.get_or_insert_with(|| Error::new(lifetime.span(), why));
             }
         }
     }
@@ -289,10 +248,7 @@ impl Function<'_> {
     }
 
     fn docs(&self) -> impl Iterator<Item = &Attribute> {
-        self.item
-            .attrs
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("doc"))
+        self.item.attrs.iter().filter(|attribute| attribute.path().is_ident("doc"))
     }
 
     fn reply(&self) -> TokenStream {
@@ -350,16 +306,8 @@ fn expand_proxy(
         let docs = function.docs();
         let name = function.name();
         let returns = &function.returns;
-        let receiver = if function.exclusive {
-            quote!(&mut self)
-        } else {
-            quote!(&self)
-        };
-        let names: Vec<_> = function
-            .arguments
-            .iter()
-            .map(|argument| argument.name)
-            .collect();
+        let receiver = if function.exclusive { quote!(&mut self) } else { quote!(&self) };
+        let names: Vec<_> = function.arguments.iter().map(|argument| argument.name).collect();
         let types = function.arguments.iter().map(|argument| argument.written);
         // Mixed-site, so that an argument's name can't shadow them.
         let report = Ident::new("report", Span::mixed_site());
@@ -474,19 +422,11 @@ fn expand_export(item: &ItemTrait, table: &Ident, functions: &[Function<'_>]) ->
         let values: Vec<_> = values
             .map(|(at, of)| format_ident!("argument_{at}", span = generated_at(of.owned.span())))
             .collect();
-        let lifted = function
-            .arguments
-            .iter()
-            .zip(&values)
-            .map(|(it, name)| it.lifted(name));
+        let lifted = function.arguments.iter().zip(&values).map(|(it, name)| it.lifted(name));
         let context = function
             .takes_context
             .then(|| quote!(, ::keyway_sdk::abi::call::Context::from_pointer(context)));
-        let guard = if function.exclusive {
-            quote!(exclusive)
-        } else {
-            quote!(shared)
-        };
+        let guard = if function.exclusive { quote!(exclusive) } else { quote!(shared) };
         let returns = &function.returns;
         let reply = function.reply();
         let unused = (!function.takes_context).then(|| quote!(let _ = context;));

@@ -41,16 +41,8 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream> {
 }
 
 fn repr(item: &DeriveInput) -> Result<Repr> {
-    let mut repr = Repr {
-        c: false,
-        packed: None,
-        integer: None,
-    };
-    for attribute in item
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("repr"))
-    {
+    let mut repr = Repr { c: false, packed: None, integer: None };
+    for attribute in item.attrs.iter().filter(|attribute| attribute.path().is_ident("repr")) {
         attribute.parse_nested_meta(|meta| {
             let word = meta.path.require_ident()?.clone();
             match word.to_string().as_str() {

@@ -17,18 +17,14 @@ use syn::{DeriveInput, ItemTrait, parse_macro_input};
 pub fn interface(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = parse_macro_input!(options as interface::Options);
     let item = parse_macro_input!(item as ItemTrait);
-    interface::expand(&options, &item)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    interface::expand(&options, &item).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Lets a struct or an enum cross the plugin boundary. Documented in `keyway-sdk`.
 #[proc_macro_derive(Layout)]
 pub fn layout(item: TokenStream) -> TokenStream {
     let item = parse_macro_input!(item as DeriveInput);
-    layout::expand(&item)
-        .unwrap_or_else(syn::Error::into_compile_error)
-        .into()
+    layout::expand(&item).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// Errors about generated code are told at `span`, lints know it as generated.

@@ -61,21 +61,15 @@ fn push(text: &mut String, value: &Value, indent: Option<usize>) -> Result<(), C
         Value::Object(map) => {
             let mut members: Vec<_> = map.iter().collect();
             members.sort_unstable_by_key(|(key, _)| *key);
-            list(
-                text,
-                ['{', '}'],
-                members.into_iter(),
-                indent,
-                |text, (key, value), inner| {
-                    text.push_str(&Value::from(key.as_str()).to_string());
-                    text.push_str(if inner.is_some() { ": " } else { ":" });
-                    push(text, value, inner)
-                },
-            )
+            list(text, ['{', '}'], members.into_iter(), indent, |text, (key, value), inner| {
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push_str(if inner.is_some() { ": " } else { ":" });
+                push(text, value, inner)
+            })
         }
-        Value::Number(number) if number.is_f64() => Err(CanonicalError::Float {
-            found: number.to_string(),
-        }),
+        Value::Number(number) if number.is_f64() => {
+            Err(CanonicalError::Float { found: number.to_string() })
+        }
         scalar => {
             text.push_str(&scalar.to_string());
             Ok(())
@@ -132,10 +126,7 @@ mod tests {
     #[test]
     fn refuses_what_has_more_than_one_spelling() {
         let error = compact(&json!({"a": 1.5})).expect_err("a float");
-        assert_eq!(
-            error.to_string(),
-            "canonical JSON has no floating-point numbers, found `1.5`"
-        );
+        assert_eq!(error.to_string(), "canonical JSON has no floating-point numbers, found `1.5`");
         let keys = std::collections::BTreeMap::from([((1, 2), 3)]);
         assert!(matches!(compact(&keys), Err(CanonicalError::Serialize(_))));
     }

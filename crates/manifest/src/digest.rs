@@ -66,9 +66,7 @@ impl FromStr for Digest {
 
     /// Accepts the bare digits and the `sha256:` form.
     fn from_str(text: &str) -> Result<Self, ParseDigestError> {
-        let error = || ParseDigestError {
-            found: text.chars().take(80).collect(),
-        };
+        let error = || ParseDigestError { found: text.chars().take(80).collect() };
         let digits = text.strip_prefix("sha256:").unwrap_or(text).as_bytes();
         let (pairs, []) = digits.as_chunks::<2>() else {
             return Err(error());
@@ -100,9 +98,7 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -162,15 +158,7 @@ mod tests {
     fn refuses_what_is_no_digest() {
         let upper = EMPTY.to_uppercase();
         let long = format!("{EMPTY}00");
-        for bad in [
-            "",
-            "e3",
-            &EMPTY[1..],
-            &upper,
-            &long,
-            "sha512:00",
-            &"ä".repeat(32),
-        ] {
+        for bad in ["", "e3", &EMPTY[1..], &upper, &long, "sha512:00", &"ä".repeat(32)] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -16,10 +16,7 @@ use crate::{FormatVersion, Manifest, StampFormat, canonical};
 #[derive(Debug, Error)]
 pub enum ManifestError {
     /// They are more than any manifest needs.
-    #[error(
-        "the manifest has {size} bytes, more than the {} allowed",
-        Manifest::MAX_SIZE
-    )]
+    #[error("the manifest has {size} bytes, more than the {} allowed", Manifest::MAX_SIZE)]
     TooLarge {
         /// How many there are.
         size: u64,
@@ -28,10 +25,7 @@ pub enum ManifestError {
     #[error("the manifest is not JSON")]
     Json(#[source] serde_json::Error),
     /// The schema is of a version that this crate doesn't know. Nothing else was read.
-    #[error(
-        "the manifest has format `{found}`, this host reads format {}",
-        FormatVersion::NUMBER
-    )]
+    #[error("the manifest has format `{found}`, this host reads format {}", FormatVersion::NUMBER)]
     UnknownFormat {
         /// The version, cut at 80 characters.
         found: String,
@@ -97,10 +91,7 @@ impl Manifest {
     fn check_canonical(&self, bytes: &[u8]) -> Result<(), ManifestError> {
         let found: serde_json::Map<_, _> = read(bytes)?;
         let written = serde_json::to_value(self).map_err(ManifestError::Json)?;
-        match found
-            .into_iter()
-            .find(|(key, value)| written.get(key) != Some(value))
-        {
+        match found.into_iter().find(|(key, value)| written.get(key) != Some(value)) {
             Some((key, _)) => Err(ManifestError::NotCanonical { key }),
             None => Ok(()),
         }
@@ -165,10 +156,7 @@ fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, ManifestError> 
 
 fn field_error(path: String, error: serde_json::Error) -> ManifestError {
     match error.classify() {
-        Category::Data => ManifestError::Field {
-            path,
-            reason: error.to_string(),
-        },
+        Category::Data => ManifestError::Field { path, reason: error.to_string() },
         Category::Syntax | Category::Eof | Category::Io => ManifestError::Json(error),
     }
 }

@@ -20,11 +20,7 @@ pub struct LibcVersion {
 impl LibcVersion {
     /// `major.minor`.
     pub const fn new(major: u16, minor: u16) -> Self {
-        Self {
-            major,
-            minor,
-            patch: 0,
-        }
+        Self { major, minor, patch: 0 }
     }
 }
 
@@ -56,9 +52,7 @@ impl FromStr for LibcVersion {
     type Err = ParseLibcVersionError;
 
     fn from_str(text: &str) -> Result<Self, ParseLibcVersionError> {
-        let error = || ParseLibcVersionError {
-            found: text.chars().take(80).collect(),
-        };
+        let error = || ParseLibcVersionError { found: text.chars().take(80).collect() };
         let number = |part: &str| match part.as_bytes() {
             [b'0'] => Some(0),
             [b'1'..=b'9', rest @ ..] if rest.iter().all(u8::is_ascii_digit) => part.parse().ok(),
@@ -73,11 +67,7 @@ impl FromStr for LibcVersion {
         if next()?.is_some() {
             return Err(error());
         }
-        Ok(Self {
-            major,
-            minor,
-            patch,
-        })
+        Ok(Self { major, minor, patch })
     }
 }
 
@@ -89,9 +79,7 @@ impl Serialize for LibcVersion {
 
 impl<'de> Deserialize<'de> for LibcVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -110,9 +98,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_version() {
-        for bad in [
-            "", "2", "2.", ".2", "2.x", "2.+1", "2.017", "2.1.2.3", "2.99999", "PRIVATE",
-        ] {
+        for bad in ["", "2", "2.", ".2", "2.x", "2.+1", "2.017", "2.1.2.3", "2.99999", "PRIVATE"] {
             assert!(bad.parse::<LibcVersion>().is_err(), "{bad}");
         }
     }

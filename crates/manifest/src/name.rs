@@ -31,9 +31,7 @@ impl PluginName {
     fn accepts(text: &str) -> bool {
         text.len() <= 64
             && text.starts_with(|c: char| c.is_ascii_alphanumeric())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
             && !is_device(text)
     }
 }
@@ -41,10 +39,7 @@ impl PluginName {
 impl FileName {
     fn accepts(text: &str) -> bool {
         let reserved = |b: u8| {
-            matches!(
-                b,
-                b'<' | b'>' | b':' | b'"' | b'/' | b'\\' | b'|' | b'?' | b'*' | b'`'
-            )
+            matches!(b, b'<' | b'>' | b':' | b'"' | b'/' | b'\\' | b'|' | b'?' | b'*' | b'`')
         };
         (1..=255).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_graphic() && !reserved(b))
@@ -56,17 +51,11 @@ impl FileName {
 /// Whether Windows opens a device under this name, with whatever extension and in any folder.
 /// <https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file>
 fn is_device(name: &str) -> bool {
-    let stem = name
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let stem = name.split('.').next().unwrap_or_default().to_ascii_lowercase();
     match stem.as_str() {
         "con" | "prn" | "aux" | "nul" | "conin$" | "conout$" => true,
         stem => matches!(
-            stem.strip_prefix("com")
-                .or_else(|| stem.strip_prefix("lpt"))
-                .map(str::as_bytes),
+            stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt")).map(str::as_bytes),
             Some([b'0'..=b'9'])
         ),
     }
@@ -101,10 +90,7 @@ macro_rules! name {
                     Ok(Self(text.to_owned()))
                 } else {
                     let found = text.chars().take(80).collect();
-                    Err(ParseNameError {
-                        expected: $expected,
-                        found,
-                    })
+                    Err(ParseNameError { expected: $expected, found })
                 }
             }
         }
@@ -117,9 +103,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(serde::de::Error::custom)
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
             }
         }
     };
@@ -134,35 +118,18 @@ mod tests {
 
     #[test]
     fn plugin_names() {
-        for good in [
-            "greet",
-            "order-match",
-            "zstd_codec",
-            "7z",
-            "console",
-            "com10",
-            "Common",
-        ] {
+        for good in ["greet", "order-match", "zstd_codec", "7z", "console", "com10", "Common"] {
             assert!(good.parse::<PluginName>().is_ok(), "{good}");
         }
         let long = "a".repeat(65);
-        for bad in [
-            "", "-a", "a.b", "a/b", "..", "nul", "COM1", "lpt9", "ä", &long,
-        ] {
+        for bad in ["", "-a", "a.b", "a/b", "..", "nul", "COM1", "lpt9", "ä", &long] {
             assert!(bad.parse::<PluginName>().is_err(), "{bad}");
         }
     }
 
     #[test]
     fn file_names() {
-        for good in [
-            "libgreet.so",
-            "greet.dll",
-            "..a",
-            "a..b",
-            "com1x.dll",
-            "lib.nul",
-        ] {
+        for good in ["libgreet.so", "greet.dll", "..a", "a..b", "com1x.dll", "lib.nul"] {
             assert!(good.parse::<FileName>().is_ok(), "{good}");
         }
         let long = "a".repeat(256);

@@ -161,10 +161,7 @@ pub struct Toolchain {
 
 impl From<ToolchainRecord> for Toolchain {
     fn from(record: ToolchainRecord) -> Self {
-        Self {
-            hash: record.hash(),
-            record,
-        }
+        Self { hash: record.hash(), record }
     }
 }
 

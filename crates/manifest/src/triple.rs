@@ -66,17 +66,13 @@ impl FromStr for Triple {
     fn from_str(text: &str) -> Result<Self, ParseTripleError> {
         let part = |part: &str| {
             part.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && part
-                    .bytes()
-                    .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.'))
+                && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.'))
         };
         let parts = text.split('-').count();
         if text.len() <= 64 && (2..=5).contains(&parts) && text.split('-').all(part) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(ParseTripleError {
-                found: text.chars().take(80).collect(),
-            })
+            Err(ParseTripleError { found: text.chars().take(80).collect() })
         }
     }
 }
@@ -89,9 +85,7 @@ impl Serialize for Triple {
 
 impl<'de> Deserialize<'de> for Triple {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -109,16 +103,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_triple() {
-        for bad in [
-            "",
-            "x86_64",
-            "../../etc",
-            "a-../b",
-            "a--b",
-            "A-b",
-            "a-b-c-d-e-f",
-            "a-b/c",
-        ] {
+        for bad in ["", "x86_64", "../../etc", "a-../b", "a--b", "A-b", "a-b-c-d-e-f", "a-b/c"] {
             assert!(bad.parse::<Triple>().is_err(), "{bad}");
         }
     }

@@ -17,10 +17,7 @@ fn strings<T: FromIterator<String>>(items: &[&str]) -> T {
 fn record() -> ToolchainRecord {
     ToolchainRecord {
         crt: "glibc-2.17".to_owned(),
-        linker: Linker {
-            name: "zig".to_owned(),
-            version: "0.17.1".to_owned(),
-        },
+        linker: Linker { name: "zig".to_owned(), version: "0.17.1".to_owned() },
         panic: PanicStrategy::Unwind,
         rustc: Rustc {
             commit: "0123456789abcdef0123456789abcdef01234567".to_owned(),
@@ -36,10 +33,7 @@ fn manifest() -> Manifest {
     let symbols = strings(&["memcpy@GLIBC_2.14", "malloc@GLIBC_2.2.5"]);
     Manifest {
         format: FormatVersion,
-        plugin: Plugin {
-            name: "greet".parse().expect("a name"),
-            version: "0.1.0".to_owned(),
-        },
+        plugin: Plugin { name: "greet".parse().expect("a name"), version: "0.1.0".to_owned() },
         target: record().target,
         artifact: Artifact {
             file: "libgreet.so".parse().expect("a file name"),
@@ -48,10 +42,7 @@ fn manifest() -> Manifest {
             sha256: Digest::of("library"),
         },
         stamp: StampFormat::Keyway1,
-        abi: Some(Abi {
-            hash: Digest::of("descriptor"),
-            interface: None,
-        }),
+        abi: Some(Abi { hash: Digest::of("descriptor"), interface: None }),
         toolchain: Some(record().into()),
         image: Some(Image {
             name: "base".to_owned(),
@@ -71,14 +62,8 @@ fn manifest() -> Manifest {
             env: BTreeMap::from([("LANG".to_owned(), "C".to_owned())]),
             epoch: 1_700_000_000,
         },
-        libc: Some(Libc {
-            family: LibcFamily::Glibc,
-            floor: Some(LibcVersion::new(2, 17)),
-        }),
-        imports: BTreeSet::from([Import {
-            library: Some("libc.so.6".to_owned()),
-            symbols,
-        }]),
+        libc: Some(Libc { family: LibcFamily::Glibc, floor: Some(LibcVersion::new(2, 17)) }),
+        imports: BTreeSet::from([Import { library: Some("libc.so.6".to_owned()), symbols }]),
         exports: strings(&["keyway_stamp_v1", "keyway_plugin_v1"]),
     }
 }
@@ -95,11 +80,7 @@ fn error(text: impl AsRef<[u8]>) -> String {
 /// The message without the line and column.
 fn reason(text: impl AsRef<[u8]>) -> String {
     let error = error(text);
-    error
-        .split(" at line")
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    error.split(" at line").next().unwrap_or_default().to_owned()
 }
 
 fn edited(edit: impl FnOnce(&mut Value)) -> String {
@@ -198,15 +179,9 @@ fn writes_canonical_json() {
 #[test]
 fn reads_what_it_writes() {
     let json = manifest().to_json();
-    assert_eq!(
-        Manifest::parse(json.as_bytes()).expect("a manifest"),
-        manifest()
-    );
+    assert_eq!(Manifest::parse(json.as_bytes()).expect("a manifest"), manifest());
     let one_line = edited(|_| ());
-    assert_eq!(
-        Manifest::parse(one_line.as_bytes()).expect("a manifest"),
-        manifest()
-    );
+    assert_eq!(Manifest::parse(one_line.as_bytes()).expect("a manifest"), manifest());
 }
 
 #[test]
@@ -235,11 +210,7 @@ fn names_a_missing_field() {
     }
 
     let mut all = Vec::new();
-    paths(
-        &serde_json::to_value(manifest()).expect("JSON"),
-        "",
-        &mut all,
-    );
+    paths(&serde_json::to_value(manifest()).expect("JSON"), "", &mut all);
     assert!(all.len() > 40, "{}", all.len());
     for path in all {
         let (parent, key) = path.rsplit_once('/').expect("a pointer");
@@ -247,18 +218,10 @@ fn names_a_missing_field() {
             let parent = value.pointer_mut(parent).and_then(Value::as_object_mut);
             parent.expect("an object").remove(key);
         });
-        let parent = if parent.is_empty() {
-            "."
-        } else {
-            &parent[1..].replace('/', ".")
-        };
+        let parent = if parent.is_empty() { "." } else { &parent[1..].replace('/', ".") };
         let expected =
             format!("the manifest does not follow its schema: `{parent}`: missing field `{key}`");
-        assert!(
-            error(&text).starts_with(&expected),
-            "{path}: {}",
-            error(&text)
-        );
+        assert!(error(&text).starts_with(&expected), "{path}: {}", error(&text));
     }
 }
 
@@ -367,9 +330,7 @@ fn refuses_contradictions() {
     let mut other = manifest();
     other.target = "x86_64-pc-windows-gnu".parse().expect("a triple");
     assert_data_eq!(
-        [no_abi, no_stamp, hash, other.to_json()]
-            .map(error)
-            .join("\n"),
+        [no_abi, no_stamp, hash, other.to_json()].map(error).join("\n"),
         str![[r#"
 the manifest contradicts itself: `stamp` is `keyway-1`, but `abi` is null
 the manifest contradicts itself: `stamp` is `none`, but `abi` is not null

@@ -258,14 +258,7 @@ unsafe fn write_output<P>(
 
 #[cold]
 fn unknown_method<P: Plugin>(name: &str) -> PluginError {
-    let known: Vec<_> = P::METHODS
-        .iter()
-        .map(|(known, _)| format!("`{known}`"))
-        .collect();
-    let known = if known.is_empty() {
-        "none".to_owned()
-    } else {
-        known.join(", ")
-    };
+    let known: Vec<_> = P::METHODS.iter().map(|(known, _)| format!("`{known}`")).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     PluginError::unknown_method(format!("no method `{name}`; this plugin has {known}"))
 }

@@ -23,11 +23,7 @@ pub(crate) struct Cell<P> {
 impl<P> Cell<P> {
     pub(crate) fn create(plugin: P) -> *mut Instance {
         let plugin = UnsafeCell::new(plugin);
-        Box::into_raw(Box::new(Self {
-            plugin,
-            poisoned: AtomicBool::new(false),
-        }))
-        .cast()
+        Box::into_raw(Box::new(Self { plugin, poisoned: AtomicBool::new(false) })).cast()
     }
 
     /// # Safety
@@ -125,10 +121,7 @@ fn invalid_argument() -> PluginError {
 /// the shim of a function that can't panic needs no stack frame.
 #[cold]
 unsafe extern "C" fn poisoned<T>(report: *mut ErrorReport) -> Reply<T> {
-    let message = "the instance panicked in an earlier call"
-        .to_owned()
-        .into_bytes()
-        .into();
+    let message = "the instance panicked in an earlier call".to_owned().into_bytes().into();
     // SAFETY: the caller vouches for the report.
     unsafe { report.write(ErrorReport { code: 0, message }) };
     Reply::failed(CallStatus::POISONED)

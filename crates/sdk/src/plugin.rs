@@ -8,10 +8,8 @@ use keyway_abi::memory::Text;
 use keyway_abi::table::HostServices;
 
 /// A named method: its name, and the function behind it.
-pub type Method<P> = (
-    &'static str,
-    fn(&mut P, input: &[u8], Context<'_>) -> Result<Vec<u8>, PluginError>,
-);
+pub type Method<P> =
+    (&'static str, fn(&mut P, input: &[u8], Context<'_>) -> Result<Vec<u8>, PluginError>);
 
 /// A plugin. Each value is one instance; a host may make several, one after the other or at once.
 ///

@@ -22,11 +22,7 @@ fn what_cannot_cross_does_not_compile() {
     let mut expected = BTreeSet::new();
     for case in fs::read_dir(&cases).expect("the cases") {
         let path = case.expect("a case").path();
-        let name = path
-            .file_stem()
-            .and_then(|name| name.to_str())
-            .expect("a name")
-            .to_owned();
+        let name = path.file_stem().and_then(|name| name.to_str()).expect("a name").to_owned();
         write!(manifest, "\n[[bin]]\nname = {name:?}\npath = {path:?}\n").expect("memory");
         let source = fs::read_to_string(&path).expect("a case's source");
         for (line, text) in source.lines().enumerate() {
@@ -39,13 +35,7 @@ fn what_cannot_cross_does_not_compile() {
     fs::write(package.join("Cargo.toml"), manifest).expect("a manifest");
     fs::copy(sdk.join("../../Cargo.lock"), package.join("Cargo.lock")).expect("a lock");
     let output = Command::new(env!("CARGO"))
-        .args([
-            "check",
-            "--offline",
-            "--keep-going",
-            "--message-format=short",
-            "--color=never",
-        ])
+        .args(["check", "--offline", "--keep-going", "--message-format=short", "--color=never"])
         .current_dir(&package)
         .env("CARGO_TARGET_DIR", scratch.join("nested"))
         .output()
@@ -61,12 +51,8 @@ fn what_cannot_cross_does_not_compile() {
         let here = expected.0 == found.0 && expected.1 == found.1;
         (here || elsewhere) && found.2.contains(&expected.2)
     };
-    let missing = expected
-        .iter()
-        .filter(|it| !found.iter().any(|found| matches(it, found)));
-    let surplus = found
-        .iter()
-        .filter(|found| !expected.iter().any(|it| matches(it, found)));
+    let missing = expected.iter().filter(|it| !found.iter().any(|found| matches(it, found)));
+    let surplus = found.iter().filter(|found| !expected.iter().any(|it| matches(it, found)));
     let mut report = String::new();
     for (name, line, message) in missing {
         writeln!(report, "missing: {name}.rs:{line}: {message}").expect("memory");

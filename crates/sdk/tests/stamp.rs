@@ -30,9 +30,7 @@ fn build(toolchain: Option<&str>) -> (Output, PathBuf) {
         cargo.env("KEYWAY_TOOLCHAIN_HASH", toolchain);
     }
     let (prefix, suffix) = (std::env::consts::DLL_PREFIX, std::env::consts::DLL_SUFFIX);
-    let library = target
-        .join("debug")
-        .join(format!("{prefix}stamped{suffix}"));
+    let library = target.join("debug").join(format!("{prefix}stamped{suffix}"));
     (cargo.output().expect("cargo runs"), library)
 }
 
@@ -42,20 +40,14 @@ fn the_stamp_says_what_the_plugin_is() {
     // The last one again: a change of the variable alone rebuilds the plugin.
     for (variable, expected) in [(None, None), (Some(&*hash), Some(0xef)), (None, None)] {
         let (output, library) = build(variable);
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let bytes = std::fs::read(library).expect("the library");
         let starts: Vec<_> = (0..bytes.len())
             .step_by(4)
             .filter(|start| bytes[*start..].starts_with(&stamp::MAGIC))
             .filter_map(|start| Stamp::parse(&bytes[start..]).ok())
             .collect();
-        let [stamp] = *starts else {
-            panic!("{} stamps", starts.len())
-        };
+        let [stamp] = *starts else { panic!("{} stamps", starts.len()) };
         assert_eq!(stamp.name, "stamped");
         assert_eq!(stamp.version, "1.2.3-beta+4");
         assert_eq!(stamp.target, stamp::TARGET);
@@ -65,21 +57,12 @@ fn the_stamp_says_what_the_plugin_is() {
     }
     for (wrong, why) in [
         ("0123", "is not 64 hexadecimal digits"),
-        (
-            &*hash.to_uppercase(),
-            "is not 64 lowercase hexadecimal digits",
-        ),
-        (
-            &*"0".repeat(64),
-            "is all zero, which means unpinned: leave it unset",
-        ),
+        (&*hash.to_uppercase(), "is not 64 lowercase hexadecimal digits"),
+        (&*"0".repeat(64), "is all zero, which means unpinned: leave it unset"),
     ] {
         let (output, _) = build(Some(wrong));
         assert!(!output.status.success());
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            stderr.contains(&format!("`KEYWAY_TOOLCHAIN_HASH` {why}")),
-            "{stderr}"
-        );
+        assert!(stderr.contains(&format!("`KEYWAY_TOOLCHAIN_HASH` {why}")), "{stderr}");
     }
 }

@@ -74,10 +74,7 @@ impl Book {
     /// Trades an order as far as it goes; the rest of a limit order waits.
     #[inline]
     pub fn submit(&mut self, order: Order) -> Outcome {
-        let refused = |refused| Outcome {
-            refused,
-            ..Outcome::default()
-        };
+        let refused = |refused| Outcome { refused, ..Outcome::default() };
         if order.quantity == 0 {
             return refused(refusal::ZERO_QUANTITY);
         }
@@ -92,35 +89,16 @@ impl Book {
         let left = self.trade(id, order);
         let resting = if order.kind == Kind::Limit { left } else { 0 };
         if resting > 0 {
-            self.rest(
-                id,
-                Order {
-                    quantity: resting,
-                    ..order
-                },
-            );
+            self.rest(id, Order { quantity: resting, ..order });
         }
         let n_trades = (self.n_trades - before) as u32;
-        Outcome {
-            id,
-            filled: order.quantity - left,
-            resting,
-            n_trades,
-            refused: 0,
-        }
+        Outcome { id, filled: order.quantity - left, resting, n_trades, refused: 0 }
     }
 
     /// Takes a waiting order out of the book; how many lots it had, `None` if it is not there.
     pub fn cancel(&mut self, id: u64) -> Option<u32> {
         let place = self.places.remove(&id)?;
-        let Waiting {
-            price,
-            quantity,
-            side,
-            previous,
-            next,
-            ..
-        } = self.arena[place as usize];
+        let Waiting { price, quantity, side, previous, next, .. } = self.arena[place as usize];
         let mut level = match side {
             Side::Buy => occupied(&mut self.bids, price),
             Side::Sell => occupied(&mut self.offers, price),
@@ -154,10 +132,7 @@ impl Book {
             Side::Buy => (Some(self.bids.iter().rev()), None),
             Side::Sell => (None, Some(self.offers.iter())),
         };
-        bids.into_iter()
-            .flatten()
-            .chain(offers.into_iter().flatten())
-            .map(level)
+        bids.into_iter().flatten().chain(offers.into_iter().flatten()).map(level)
     }
 
     /// The trades from number `first` on that are still kept.
@@ -186,14 +161,10 @@ impl Book {
     /// trade, or the book is full.
     pub fn put_back(&mut self, id: u64, order: Order) -> Option<()> {
         let crossed = match order.side {
-            Side::Buy => self
-                .offers
-                .first_key_value()
-                .is_some_and(|(best, _)| *best <= order.price),
-            Side::Sell => self
-                .bids
-                .last_key_value()
-                .is_some_and(|(best, _)| *best >= order.price),
+            Side::Buy => {
+                self.offers.first_key_value().is_some_and(|(best, _)| *best <= order.price)
+            }
+            Side::Sell => self.bids.last_key_value().is_some_and(|(best, _)| *best >= order.price),
         };
         let fits = self.places.len() < self.max_orders
             && !self.places.contains_key(&id)
@@ -230,13 +201,7 @@ impl Book {
                 queue.quantity -= u64::from(quantity);
                 let number = self.n_trades;
                 self.n_trades += 1;
-                let trade = Trade {
-                    number,
-                    maker: maker.id,
-                    taker,
-                    price,
-                    quantity,
-                };
+                let trade = Trade { number, maker: maker.id, taker, price, quantity };
                 record(&mut self.trades, trade);
                 if maker.quantity == 0 {
                     let (id, next) = (maker.id, maker.next);
@@ -260,25 +225,13 @@ impl Book {
 
     /// Appends an order to the queue at its price.
     fn rest(&mut self, id: u64, order: Order) {
-        let Order {
-            price,
-            quantity,
-            side,
-            ..
-        } = order;
+        let Order { price, quantity, side, .. } = order;
         let levels = match side {
             Side::Buy => &mut self.bids,
             Side::Sell => &mut self.offers,
         };
         let queue = levels.entry(price).or_insert(Queue::EMPTY);
-        let waiting = Waiting {
-            id,
-            price,
-            quantity,
-            side,
-            previous: queue.last,
-            next: NONE,
-        };
+        let waiting = Waiting { id, price, quantity, side, previous: queue.last, next: NONE };
         let place = if self.free == NONE {
             self.arena.push(waiting);
             (self.arena.len() - 1) as u32
@@ -306,28 +259,13 @@ impl Book {
 
 impl Waiting {
     fn order(&self) -> Order {
-        let Self {
-            price,
-            quantity,
-            side,
-            ..
-        } = *self;
-        Order {
-            price,
-            quantity,
-            side,
-            kind: Kind::Limit,
-        }
+        let Self { price, quantity, side, .. } = *self;
+        Order { price, quantity, side, kind: Kind::Limit }
     }
 }
 
 impl Queue {
-    const EMPTY: Self = Self {
-        first: NONE,
-        last: NONE,
-        n_orders: 0,
-        quantity: 0,
-    };
+    const EMPTY: Self = Self { first: NONE, last: NONE, n_orders: 0, quantity: 0 };
 }
 
 /// The level of a waiting order.

@@ -25,10 +25,7 @@ pub struct OrderMatch {
 impl OrderMatch {
     /// An empty book that holds at most `max_orders`.
     pub fn new(max_orders: u32) -> Self {
-        Self {
-            book: Book::new(max_orders),
-            max_orders,
-        }
+        Self { book: Book::new(max_orders), max_orders }
     }
 
     fn run(&mut self, input: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
@@ -45,11 +42,8 @@ impl OrderMatch {
 }
 
 impl Plugin for OrderMatch {
-    const METHODS: &'static [Method<Self>] = &[
-        ("run", Self::run),
-        ("snapshot", Self::snapshot_text),
-        ("trades", Self::trades_text),
-    ];
+    const METHODS: &'static [Method<Self>] =
+        &[("run", Self::run), ("snapshot", Self::snapshot_text), ("trades", Self::trades_text)];
 
     fn create(config: &[u8], _: Host) -> Result<Self, PluginError> {
         let max_orders = text::max_orders(text::utf8(config)?)?;
@@ -69,11 +63,7 @@ impl Plugin for OrderMatch {
 impl OrderBook for OrderMatch {
     fn submit(&mut self, order: Order) -> Result<Outcome, PluginError> {
         let outcome = self.book.submit(order);
-        if outcome.refused == 0 {
-            Ok(outcome)
-        } else {
-            Err(text::refused(outcome.refused))
-        }
+        if outcome.refused == 0 { Ok(outcome) } else { Err(text::refused(outcome.refused)) }
     }
 
     fn submit_all(
@@ -91,9 +81,7 @@ impl OrderBook for OrderMatch {
     }
 
     fn cancel(&mut self, id: u64) -> Result<u32, PluginError> {
-        self.book
-            .cancel(id)
-            .ok_or_else(|| text::refused(refusal::UNKNOWN_ORDER))
+        self.book.cancel(id).ok_or_else(|| text::refused(refusal::UNKNOWN_ORDER))
     }
 
     fn snapshot(&self, side: Side, levels: &mut [Level]) -> usize {

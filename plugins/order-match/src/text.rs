@@ -34,19 +34,12 @@ pub(crate) fn run(book: &mut Book, commands: &str) -> String {
 
 /// Both sides, a level a line: offers from the worst to the best, then bids from the best on.
 pub(crate) fn snapshot(book: &Book) -> String {
-    let mut offers: Vec<_> = book
-        .levels(Side::Sell)
-        .map(|level| ("sell", level))
-        .collect();
+    let mut offers: Vec<_> = book.levels(Side::Sell).map(|level| ("sell", level)).collect();
     offers.reverse();
     let bids = book.levels(Side::Buy).map(|level| ("buy", level));
     let mut text = String::new();
     for (side, level) in offers.into_iter().chain(bids) {
-        let orders = if level.n_orders == 1 {
-            "order"
-        } else {
-            "orders"
-        };
+        let orders = if level.n_orders == 1 { "order" } else { "orders" };
         let _ = writeln!(
             text,
             "{side} {} at {} in {} {orders}",
@@ -59,13 +52,7 @@ pub(crate) fn snapshot(book: &Book) -> String {
 /// The kept trades, a line each.
 pub(crate) fn trades(book: &Book) -> String {
     let line = |trade: &Trade| {
-        let Trade {
-            number,
-            maker,
-            taker,
-            price,
-            quantity,
-        } = trade;
+        let Trade { number, maker, taker, price, quantity } = trade;
         format!("trade {number}: {quantity} at {price}, order {taker} with {maker}\n")
     };
     book.trades(0).map(line).collect()
@@ -74,16 +61,7 @@ pub(crate) fn trades(book: &Book) -> String {
 /// The waiting orders, from which [`restore`] makes the same book; the trades are not kept.
 pub(crate) fn save(book: &Book) -> String {
     let mut text = format!("{STATE_HEADER}\nnext {}\n", book.next_id());
-    for (
-        id,
-        Order {
-            price,
-            quantity,
-            side,
-            ..
-        },
-    ) in book.orders()
-    {
+    for (id, Order { price, quantity, side, .. }) in book.orders() {
         let side = name(side);
         let _ = writeln!(text, "{id} {side} {quantity} at {price}");
     }
@@ -95,14 +73,10 @@ pub(crate) fn restore(text: &str, max_orders: u32) -> Result<Book, PluginError> 
     let mut book = Book::new(max_orders);
     let mut lines = text.lines();
     if lines.next() != Some(STATE_HEADER) {
-        return Err(bad(format!(
-            "a state that does not begin with `{STATE_HEADER}`"
-        )));
+        return Err(bad(format!("a state that does not begin with `{STATE_HEADER}`")));
     }
     let next = lines.next().and_then(|line| line.strip_prefix("next "));
-    let next = next
-        .and_then(|next| next.parse().ok())
-        .filter(|next| *next > 0);
+    let next = next.and_then(|next| next.parse().ok()).filter(|next| *next > 0);
     book.set_next_id(next.ok_or_else(|| bad("a state without the next order's number"))?);
     for line in lines {
         let order = line.split_once(' ').and_then(|(id, order)| {
@@ -121,15 +95,11 @@ pub(crate) fn max_orders(config: &str) -> Result<Option<u32>, PluginError> {
     if config.is_empty() {
         return Ok(None);
     }
-    let value = config
-        .strip_prefix("max-orders")
-        .and_then(|rest| rest.trim().strip_prefix('='));
+    let value = config.strip_prefix("max-orders").and_then(|rest| rest.trim().strip_prefix('='));
     let number = value.and_then(|value| value.trim().parse().ok());
     match number {
         Some(number) => Ok(Some(number)),
-        None => Err(bad(format!(
-            "expected `max-orders = NUMBER` or nothing, found `{config}`"
-        ))),
+        None => Err(bad(format!("expected `max-orders = NUMBER` or nothing, found `{config}`"))),
     }
 }
 
@@ -154,12 +124,8 @@ pub(crate) fn refused(code: u32) -> PluginError {
 fn command(book: &mut Book, line: &str) -> Result<String, PluginError> {
     let words = words(line)?;
     if let ["cancel", id] = *words {
-        let id = id
-            .parse()
-            .map_err(|_| bad(format!("`{id}` is no number of an order")))?;
-        let left = book
-            .cancel(id)
-            .ok_or_else(|| refused(refusal::UNKNOWN_ORDER))?;
+        let id = id.parse().map_err(|_| bad(format!("`{id}` is no number of an order")))?;
+        let left = book.cancel(id).ok_or_else(|| refused(refusal::UNKNOWN_ORDER))?;
         return Ok(format!("order {id}: cancelled {left}"));
     }
     let order = match words.split_first() {
@@ -168,18 +134,12 @@ fn command(book: &mut Book, line: &str) -> Result<String, PluginError> {
         _ => None,
     };
     let order = order.ok_or_else(|| {
-        bad(format!(
-            "expected `limit buy 5 at 101`, `market sell 5` or `cancel 7`, found `{line}`"
-        ))
+        bad(format!("expected `limit buy 5 at 101`, `market sell 5` or `cancel 7`, found `{line}`"))
     })?;
     match book.submit(order) {
-        Outcome {
-            id,
-            filled,
-            resting,
-            refused: 0,
-            ..
-        } => Ok(format!("order {id}: filled {filled}, resting {resting}")),
+        Outcome { id, filled, resting, refused: 0, .. } => {
+            Ok(format!("order {id}: filled {filled}, resting {resting}"))
+        }
         Outcome { refused: code, .. } => Err(refused(code)),
     }
 }
@@ -187,11 +147,7 @@ fn command(book: &mut Book, line: &str) -> Result<String, PluginError> {
 /// The words of a line; a line longer than any command is refused.
 fn words(line: &str) -> Result<Vec<&str>, PluginError> {
     let words: Vec<_> = line.split_whitespace().take(8).collect();
-    if line.len() > 100 {
-        Err(bad("a line of more than 100 bytes"))
-    } else {
-        Ok(words)
-    }
+    if line.len() > 100 { Err(bad("a line of more than 100 bytes")) } else { Ok(words) }
 }
 
 fn limit(words: &[&str]) -> Option<Order> {
@@ -199,12 +155,7 @@ fn limit(words: &[&str]) -> Option<Order> {
         return None;
     };
     let (price, quantity) = (price.parse().ok()?, quantity.parse().ok()?);
-    Some(Order {
-        price,
-        quantity,
-        side: parse_side(side)?,
-        kind: Kind::Limit,
-    })
+    Some(Order { price, quantity, side: parse_side(side)?, kind: Kind::Limit })
 }
 
 fn market(words: &[&str]) -> Option<Order> {
@@ -212,12 +163,7 @@ fn market(words: &[&str]) -> Option<Order> {
         return None;
     };
     let quantity = quantity.parse().ok()?;
-    Some(Order {
-        price: 0,
-        quantity,
-        side: parse_side(side)?,
-        kind: Kind::Market,
-    })
+    Some(Order { price: 0, quantity, side: parse_side(side)?, kind: Kind::Market })
 }
 
 fn parse_side(word: &str) -> Option<Side> {

@@ -22,10 +22,7 @@ impl Naive {
             return Err(refusal::BOOK_FULL);
         }
         self.n_accepted += 1;
-        let mut outcome = Outcome {
-            id: self.n_accepted,
-            ..Outcome::default()
-        };
+        let mut outcome = Outcome { id: self.n_accepted, ..Outcome::default() };
         while order.quantity > 0 {
             let Some(best) = self.best_for(order) else {
                 break;
@@ -38,13 +35,7 @@ impl Naive {
             outcome.n_trades += 1;
             let number = self.trades.len() as u64;
             let (maker, price) = (*maker, waiting.price);
-            self.trades.push(Trade {
-                number,
-                maker,
-                taker: outcome.id,
-                price,
-                quantity,
-            });
+            self.trades.push(Trade { number, maker, taker: outcome.id, price, quantity });
             self.waiting.retain(|(_, waiting)| waiting.quantity > 0);
         }
         if order.kind == Kind::Limit && order.quantity > 0 {
@@ -63,20 +54,10 @@ impl Naive {
                         Side::Sell => waiting.price >= order.price,
                     })
         };
-        let candidates = self
-            .waiting
-            .iter()
-            .enumerate()
-            .filter(|(_, (_, it))| trades(it));
+        let candidates = self.waiting.iter().enumerate().filter(|(_, (_, it))| trades(it));
         // The first of the best: earlier orders stand earlier in the list.
         candidates
-            .min_by_key(|(_, (_, it))| {
-                if order.side == Side::Buy {
-                    it.price
-                } else {
-                    !it.price
-                }
-            })
+            .min_by_key(|(_, (_, it))| if order.side == Side::Buy { it.price } else { !it.price })
             .map(|(place, _)| place)
     }
 
@@ -95,20 +76,10 @@ impl Naive {
                     level.quantity += quantity;
                     level.n_orders += 1;
                 }
-                None => levels.push(Level {
-                    price: order.price,
-                    quantity,
-                    n_orders: 1,
-                }),
+                None => levels.push(Level { price: order.price, quantity, n_orders: 1 }),
             }
         }
-        levels.sort_by_key(|level| {
-            if side == Side::Buy {
-                !level.price
-            } else {
-                level.price
-            }
-        });
+        levels.sort_by_key(|level| if side == Side::Buy { !level.price } else { level.price });
         levels
     }
 }

@@ -5,10 +5,8 @@ use order_match::OrderMatch;
 use order_match_interface::{Kind, Order, OrderBook, Outcome, Side, Trade, refusal};
 
 fn call(book: &mut OrderMatch, method: &str, input: &str) -> Result<String, (u32, String)> {
-    let (_, method) = OrderMatch::METHODS
-        .iter()
-        .find(|(name, _)| *name == method)
-        .expect("a method");
+    let (_, method) =
+        OrderMatch::METHODS.iter().find(|(name, _)| *name == method).expect("a method");
     match method(book, input.as_bytes(), Context::NONE) {
         Ok(output) => Ok(String::from_utf8(output).expect("the answers are text")),
         Err(error) => Err((error.code(), error.message().to_owned())),
@@ -60,11 +58,7 @@ trade 2: 2 at 101, order 6 with 3
 #[test]
 fn a_book_that_is_full_takes_market_orders_only() {
     let mut book = OrderMatch::new(1);
-    let answers = call(
-        &mut book,
-        "run",
-        "limit buy 1 at 5\nlimit buy 1 at 5\nmarket sell 1\n",
-    );
+    let answers = call(&mut book, "run", "limit buy 1 at 5\nlimit buy 1 at 5\nmarket sell 1\n");
     let expected = "\
 order 1: filled 0, resting 1
 refused: the book is full
@@ -76,16 +70,10 @@ order 2: filled 1, resting 0
 #[test]
 fn old_trades_are_dropped() {
     let mut book = OrderMatch::new(100);
-    let order = |side| Order {
-        price: 1,
-        quantity: 1,
-        side,
-        kind: Kind::Limit,
-    };
+    let order = |side| Order { price: 1, quantity: 1, side, kind: Kind::Limit };
     let orders = [order(Side::Buy), order(Side::Sell)].repeat(70_000);
     let mut outcomes = vec![Outcome::default(); orders.len()];
-    book.submit_all(&orders, &mut outcomes)
-        .expect("an outcome for each");
+    book.submit_all(&orders, &mut outcomes).expect("an outcome for each");
     let mut trades = [Trade::default(); 2];
     assert_eq!(OrderBook::trades(&book, 0, &mut trades), 2);
     assert_eq!(trades[0].number, 70_000 - 65_536);
@@ -98,33 +86,16 @@ fn old_trades_are_dropped() {
 #[test]
 fn every_refusal_has_its_code() {
     let mut book = OrderMatch::new(0);
-    let order = |quantity| Order {
-        price: 1,
-        quantity,
-        side: Side::Buy,
-        kind: Kind::Limit,
-    };
+    let order = |quantity| Order { price: 1, quantity, side: Side::Buy, kind: Kind::Limit };
     let code = |result: Result<_, keyway_sdk::PluginError>| result.expect_err("refused").code();
-    assert_eq!(
-        code(book.submit(order(0)).map(drop)),
-        refusal::ZERO_QUANTITY
-    );
+    assert_eq!(code(book.submit(order(0)).map(drop)), refusal::ZERO_QUANTITY);
     assert_eq!(code(book.submit(order(1)).map(drop)), refusal::BOOK_FULL);
     assert_eq!(code(book.cancel(1).map(drop)), refusal::UNKNOWN_ORDER);
-    assert_eq!(
-        code(book.submit_all(&[order(1)], &mut [])),
-        refusal::OUTCOMES_MISMATCH
-    );
+    assert_eq!(code(book.submit_all(&[order(1)], &mut [])), refusal::OUTCOMES_MISMATCH);
     assert_eq!(code(book.restore_state(b"\xff")), refusal::BAD_TEXT);
     let (code, message) = call(&mut book, "run", &"9".repeat(101))
         .map_or_else(|refused| refused, |answer| (refusal::BAD_TEXT, answer));
-    assert_eq!(
-        (code, &*message),
-        (
-            refusal::BAD_TEXT,
-            "refused: a line of more than 100 bytes\n"
-        )
-    );
+    assert_eq!((code, &*message), (refusal::BAD_TEXT, "refused: a line of more than 100 bytes\n"));
 }
 
 #[test]
@@ -132,8 +103,7 @@ fn impossible_states_are_refused() {
     let mut book = OrderMatch::new(2);
     let mut restore = |orders: &str| {
         let state = format!("order-match state 1\nnext 5\n{orders}");
-        book.restore_state(state.as_bytes())
-            .map_err(|error| error.message().to_owned())
+        book.restore_state(state.as_bytes()).map_err(|error| error.message().to_owned())
     };
     assert_eq!(restore("1 buy 2 at 3\n2 sell 2 at 4\n"), Ok(()));
     for (orders, found) in [
@@ -145,20 +115,13 @@ fn impossible_states_are_refused() {
         ("1 buy 1 at 3\n2 buy 1 at 3\n3 buy 1 at 3\n", "3 buy 1 at 3"),
         ("1 hold 1 at 3\n", "1 hold 1 at 3"),
     ] {
-        assert_eq!(
-            restore(orders),
-            Err(format!("a state with the impossible order `{found}`"))
-        );
+        assert_eq!(restore(orders), Err(format!("a state with the impossible order `{found}`")));
     }
     let mut restore = |state: &str| {
-        book.restore_state(state.as_bytes())
-            .map_err(|error| error.message().to_owned())
+        book.restore_state(state.as_bytes()).map_err(|error| error.message().to_owned())
     };
     let headless = "a state that does not begin with `order-match state 1`";
     assert_eq!(restore(""), Err(headless.into()));
     let nextless = "a state without the next order's number";
-    assert_eq!(
-        restore("order-match state 1\nnext 0\n"),
-        Err(nextless.into())
-    );
+    assert_eq!(restore("order-match state 1\nnext 0\n"), Err(nextless.into()));
 }

@@ -23,23 +23,16 @@ impl Config {
         let error = |message: String| PluginError::new(BAD_CONFIG, message);
         let text = std::str::from_utf8(config)
             .map_err(|_| error("the configuration is not UTF-8".into()))?;
-        let mut parsed = Self {
-            level: 3,
-            limit: 64 << 20,
-        };
+        let mut parsed = Self { level: 3, limit: 64 << 20 };
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            let setting = line
-                .split_once('=')
-                .map(|(key, value)| (key.trim(), value.trim()));
+            let setting = line.split_once('=').map(|(key, value)| (key.trim(), value.trim()));
             match setting {
                 Some(("level", value)) => {
                     let levels = min_c_level()..=max_c_level();
                     let level = value.parse().ok().filter(|level| levels.contains(level));
                     parsed.level = level.ok_or_else(|| {
                         let (least, most) = levels.into_inner();
-                        error(format!(
-                            "`level` is from {least} to {most}, found `{value}`"
-                        ))
+                        error(format!("`level` is from {least} to {most}, found `{value}`"))
                     })?;
                 }
                 Some(("limit", value)) => {

@@ -33,10 +33,8 @@ pub struct ZstdCodec {
 }
 
 impl Plugin for ZstdCodec {
-    const METHODS: &'static [Method<Self>] = &[
-        ("compress", Self::compress),
-        ("decompress", Self::decompress),
-    ];
+    const METHODS: &'static [Method<Self>] =
+        &[("compress", Self::compress), ("decompress", Self::decompress)];
 
     fn create(config: &[u8], _: Host) -> Result<Self, PluginError> {
         let Config { level, limit } = Config::parse(config)?;
@@ -44,22 +42,12 @@ impl Plugin for ZstdCodec {
         let mut compressor = CCtx::try_create().ok_or_else(no_memory)?;
         let mut decompressor = DCtx::try_create().ok_or_else(no_memory)?;
         let config = |code| PluginError::new(BAD_CONFIG, get_error_name(code));
-        compressor
-            .set_parameter(CParameter::CompressionLevel(level))
-            .map_err(config)?;
-        compressor
-            .set_parameter(CParameter::ChecksumFlag(true))
-            .map_err(config)?;
+        compressor.set_parameter(CParameter::CompressionLevel(level)).map_err(config)?;
+        compressor.set_parameter(CParameter::ChecksumFlag(true)).map_err(config)?;
         // A frame names the window that it needs, up to 2 GiB; no more than the limit is useful.
         let window = limit.next_power_of_two().ilog2().clamp(10, 27);
-        decompressor
-            .set_parameter(DParameter::WindowLogMax(window))
-            .map_err(config)?;
-        Ok(Self {
-            compressor,
-            decompressor,
-            limit,
-        })
+        decompressor.set_parameter(DParameter::WindowLogMax(window)).map_err(config)?;
+        Ok(Self { compressor, decompressor, limit })
     }
 }
 
@@ -68,9 +56,7 @@ impl ZstdCodec {
     fn compress(&mut self, input: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
         let mut output = Vec::with_capacity(compress_bound(input.len()));
         let error = |code| PluginError::new(NO_MEMORY, get_error_name(code));
-        self.compressor
-            .compress2(&mut output, input)
-            .map_err(error)?;
+        self.compressor.compress2(&mut output, input).map_err(error)?;
         output.shrink_to_fit();
         Ok(output)
     }
@@ -79,9 +65,7 @@ impl ZstdCodec {
     fn decompress(&mut self, input: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
         let corrupt = |code| PluginError::new(CORRUPT, get_error_name(code));
         // An earlier input may have been cut in the middle of a frame.
-        self.decompressor
-            .reset(ResetDirective::SessionOnly)
-            .map_err(corrupt)?;
+        self.decompressor.reset(ResetDirective::SessionOnly).map_err(corrupt)?;
         let mut output = Vec::new();
         let mut source = InBuffer::around(input);
         let mut in_frame = true;
@@ -96,16 +80,11 @@ impl ZstdCodec {
             let before = (source.pos(), output.len());
             let filled = output.len();
             let mut target = OutBuffer::around_pos(&mut output, filled);
-            let hint = self
-                .decompressor
-                .decompress_stream(&mut target, &mut source);
+            let hint = self.decompressor.decompress_stream(&mut target, &mut source);
             in_frame = hint.map_err(corrupt)? != 0;
             if output.len() > self.limit {
                 let limit = self.limit;
-                return Err(PluginError::new(
-                    TOO_LARGE,
-                    format!("more than {limit} bytes"),
-                ));
+                return Err(PluginError::new(TOO_LARGE, format!("more than {limit} bytes")));
             }
             let stuck = before == (source.pos(), output.len());
             if stuck && source.pos() == input.len() {

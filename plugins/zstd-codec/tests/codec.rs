@@ -53,18 +53,12 @@ fn what_was_compressed_comes_back() {
 fn a_bomb_is_stopped_at_the_limit() {
     let mut codec = codec("limit = 1000000");
     let fits = codec("compress", &vec![0; 1_000_000]).expect("a frame");
-    assert_eq!(
-        codec("decompress", &fits).map(|output| output.len()),
-        Ok(1_000_000)
-    );
+    assert_eq!(codec("decompress", &fits).map(|output| output.len()), Ok(1_000_000));
     let bomb = codec("compress", &vec![0; 1_000_001]).expect("a frame");
     let too_large = Err((TOO_LARGE, "more than 1000000 bytes".to_owned()));
     assert_eq!(codec("decompress", &bomb), too_large);
     // And the codec goes on.
-    assert_eq!(
-        codec("decompress", &fits).map(|output| output.len()),
-        Ok(1_000_000)
-    );
+    assert_eq!(codec("decompress", &fits).map(|output| output.len()), Ok(1_000_000));
 }
 
 #[test]
@@ -83,20 +77,12 @@ fn cut_and_broken_input_is_refused() {
     let frame = codec("compress", b"some text, some text, some text, some text").expect("a frame");
     for length in 0..frame.len() {
         let (code, message) = codec("decompress", &frame[..length]).expect_err("it is cut");
-        assert_eq!(
-            (code, &*message),
-            (CORRUPT, "the input ends within a frame"),
-            "{length}"
-        );
+        assert_eq!((code, &*message), (CORRUPT, "the input ends within a frame"), "{length}");
     }
     for at in 0..frame.len() {
         let mut broken = frame.clone();
         broken[at] ^= 0x40;
-        assert_eq!(
-            codec("decompress", &broken).map_err(|(code, _)| code),
-            Err(CORRUPT),
-            "{at}"
-        );
+        assert_eq!(codec("decompress", &broken).map_err(|(code, _)| code), Err(CORRUPT), "{at}");
     }
     assert!(codec("decompress", &[frame.as_slice(), b"more"].concat()).is_err());
 }
@@ -106,10 +92,7 @@ fn configurations_are_checked() {
     for (config, message) in [
         ("level = 99", "`level` is from -131072 to 22, found `99`"),
         ("limit = lots", "`limit` is a number of bytes, found `lots`"),
-        (
-            "colour = red",
-            "expected `level = …` or `limit = …`, found `colour = red`",
-        ),
+        ("colour = red", "expected `level = …` or `limit = …`, found `colour = red`"),
     ] {
         let error = create(config).expect_err("it is wrong");
         assert_eq!(error, (CallStatus::FAILED, BAD_CONFIG, message.to_owned()));

@@ -78,11 +78,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let targets = TargetSet::read(&workspace.root().join("targets.toml"))?;
     let targets = targets.select(&args.target)?;
     let _lock = lock(workspace, shell)?;
-    let rebuild = if args.force {
-        Rebuild::All
-    } else {
-        Rebuild::Stale
-    };
+    let rebuild = if args.force { Rebuild::All } else { Rebuild::Stale };
     let cache = Cache::open()?;
     let images = Images::open(workspace.recipes_dir(), cache.clone());
     let mut survey = Survey::take(workspace, &images, "release")?;
@@ -97,14 +93,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         let engine = engine::select(args.engine, &cache, shell)?;
         let processors = thread::available_parallelism();
         let n_jobs = args.jobs.or(processors.ok()).map_or(1, usize::from);
-        let build = Build {
-            workspace,
-            cache: &cache,
-            images: &images,
-            engine: &*engine,
-            n_jobs,
-            shell,
-        };
+        let build =
+            Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
         build.carry_out(&plan, &mut survey, |step, outcomes| {
             report(step, outcomes, &mut tally, shell);
         })?;
@@ -146,26 +136,14 @@ fn show(plan: &Plan, shell: &Shell) {
         }
     }
     let artifacts = || plan.steps.iter().flat_map(|step| &step.artifacts);
-    let fresh = artifacts()
-        .filter(|wanted| wanted.state == Freshness::Fresh)
-        .count();
+    let fresh = artifacts().filter(|wanted| wanted.state == Freshness::Fresh).count();
     let built = artifacts().count() - fresh;
-    shell.event(&Event::Summary {
-        built,
-        fresh,
-        failed: 0,
-        refused: 0,
-        dry_run: true,
-    });
+    shell.event(&Event::Summary { built, fresh, failed: 0, refused: 0, dry_run: true });
 }
 
 fn report_fresh(plan: &Plan, survey: &Survey<'_>, tally: &mut Tally, shell: &Shell) {
     for step in plan.steps.iter() {
-        for wanted in step
-            .artifacts
-            .iter()
-            .filter(|w| w.state == Freshness::Fresh)
-        {
+        for wanted in step.artifacts.iter().filter(|w| w.state == Freshness::Fresh) {
             if let Some(entry) = survey.index.find(&step.target.triple, &wanted.plugin.name) {
                 tally.fresh += 1;
                 line(entry, "Fresh", true, shell);
@@ -207,10 +185,7 @@ fn report(step: &Step, outcomes: &Outcomes, tally: &mut Tally, shell: &Shell) {
 /// One line an artifact.
 fn line(entry: &Entry, verb: &str, fresh: bool, shell: &Shell) {
     let path = |relative: &str| format!("dist/{relative}");
-    shell.status(
-        verb,
-        format_args!("{} ({})", path(&entry.library), entry.sha256.short()),
-    );
+    shell.status(verb, format_args!("{} ({})", path(&entry.library), entry.sha256.short()));
     shell.event(&Event::Artifact {
         target: &entry.target,
         plugin: &entry.plugin,
@@ -232,39 +207,20 @@ fn drop_obsolete(
         return Ok(());
     }
     let mut delivery = Delivery::begin(&workspace.dist_dir())?;
-    for entry in survey
-        .index
-        .artifacts
-        .iter()
-        .filter(|e| !obsolete.contains(&e.plugin))
-    {
+    for entry in survey.index.artifacts.iter().filter(|e| !obsolete.contains(&e.plugin)) {
         delivery.keep(entry)?;
     }
     survey.index = delivery.publish()?;
     shell.status(
         "Removed",
-        format_args!(
-            "{} from dist: no longer in the workspace",
-            obsolete.join(", ")
-        ),
+        format_args!("{} from dist: no longer in the workspace", obsolete.join(", ")),
     );
     Ok(())
 }
 
 fn finish(tally: &Tally, shell: &Shell) -> Result<(), Failure> {
-    let Tally {
-        built,
-        fresh,
-        failed,
-        refused,
-    } = *tally;
-    shell.event(&Event::Summary {
-        built,
-        fresh,
-        failed,
-        refused,
-        dry_run: false,
-    });
+    let Tally { built, fresh, failed, refused } = *tally;
+    shell.event(&Event::Summary { built, fresh, failed, refused, dry_run: false });
     let total = built + fresh + failed + refused;
     if refused > 0 {
         let message = format!("the gate refused {refused} of {}", count(total, "artifact"));

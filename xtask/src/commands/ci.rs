@@ -97,21 +97,9 @@ impl Diagnose for CiError {
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 enum Event {
-    Listed {
-        name: &'static str,
-        about: &'static str,
-    },
-    Check {
-        name: &'static str,
-        passed: bool,
-        seconds: f64,
-    },
-    Summary {
-        passed: usize,
-        failed: usize,
-        skipped: usize,
-        seconds: f64,
-    },
+    Listed { name: &'static str, about: &'static str },
+    Check { name: &'static str, passed: bool, seconds: f64 },
+    Summary { passed: usize, failed: usize, skipped: usize, seconds: f64 },
 }
 
 /// A check and what it will run; no steps if it is left out.
@@ -146,17 +134,9 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
 fn list(shell: &Shell) {
     for check in CHECKS {
         shell.data(format_args!("{:<12} {}", check.name, check.about));
-        shell.event(&Event::Listed {
-            name: check.name,
-            about: check.about,
-        });
+        shell.event(&Event::Listed { name: check.name, about: check.about });
     }
-    shell.event(&Event::Summary {
-        passed: 0,
-        failed: 0,
-        skipped: CHECKS.len(),
-        seconds: 0.0,
-    });
+    shell.event(&Event::Summary { passed: 0, failed: 0, skipped: CHECKS.len(), seconds: 0.0 });
 }
 
 /// Every check with its steps; what a chosen one lacks on this machine is found here, before the
@@ -179,10 +159,7 @@ fn plan(args: &Args, root: &Path) -> Result<Vec<Planned>, CiError> {
                     steps(installer, root)
                 }
             };
-            Ok(Planned {
-                check,
-                steps: Some(steps),
-            })
+            Ok(Planned { check, steps: Some(steps) })
         })
         .collect()
 }
@@ -196,11 +173,7 @@ fn outcome(planned: &Planned, root: &Path, shell: &Shell) -> Outcome {
     shell.status("Checking", format_args!("{}: {}", check.name, check.about));
     let result = steps.iter().try_for_each(|step| execute(step, root, shell));
     let seconds = seconds_since(started);
-    shell.event(&Event::Check {
-        name: check.name,
-        passed: result.is_ok(),
-        seconds,
-    });
+    shell.event(&Event::Check { name: check.name, passed: result.is_ok(), seconds });
     match result {
         Ok(()) => Outcome::Passed(seconds),
         Err(error) => {
@@ -219,34 +192,24 @@ fn execute(step: &Step, root: &Path, shell: &Shell) -> Result<(), CiError> {
         child = child.env(name, value);
     }
     let quiet = shell.verbosity() == Verbosity::Quiet;
-    child = if quiet {
-        child.stderr_to_stdout().stdout_capture()
-    } else {
-        child.stdout_to_stderr()
-    };
-    let output = child.stdin_null().run().map_err(|source| CiError::Start {
-        command: step.to_string(),
-        source,
-    })?;
+    child =
+        if quiet { child.stderr_to_stdout().stdout_capture() } else { child.stdout_to_stderr() };
+    let output = child
+        .stdin_null()
+        .run()
+        .map_err(|source| CiError::Start { command: step.to_string(), source })?;
     if output.status.success() {
         return Ok(());
     }
     if quiet {
         shell.passthrough(&String::from_utf8_lossy(&output.stdout));
     }
-    Err(CiError::Ended {
-        command: step.to_string(),
-        status: output.status.to_string(),
-    })
+    Err(CiError::Ended { command: step.to_string(), status: output.status.to_string() })
 }
 
 /// The table, the failed checks by name, and the counts.
 fn conclude(outcomes: &[(&Check, Outcome)], seconds: f64, shell: &Shell) -> Result<(), Failure> {
-    let width = outcomes
-        .iter()
-        .map(|(check, _)| check.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = outcomes.iter().map(|(check, _)| check.name.len()).max().unwrap_or(0);
     for (check, outcome) in outcomes {
         let (word, time) = match outcome {
             Outcome::Passed(seconds) => (shell.paint("32", "passed "), format!("{seconds:>8.1} s")),
@@ -260,18 +223,10 @@ fn conclude(outcomes: &[(&Check, Outcome)], seconds: f64, shell: &Shell) -> Resu
         .filter(|(_, outcome)| matches!(outcome, Outcome::Failed(_)))
         .map(|(check, _)| check.name)
         .collect();
-    let skipped = outcomes
-        .iter()
-        .filter(|(_, o)| matches!(o, Outcome::Skipped))
-        .count();
+    let skipped = outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Skipped)).count();
     let passed = outcomes.len() - failed.len() - skipped;
     let counts = format!("{passed} passed, {} failed", failed.len());
-    shell.event(&Event::Summary {
-        passed,
-        failed: failed.len(),
-        skipped,
-        seconds,
-    });
+    shell.event(&Event::Summary { passed, failed: failed.len(), skipped, seconds });
     if failed.is_empty() {
         shell.data(counts);
         return Ok(());
@@ -288,10 +243,5 @@ fn seconds_since(start: Instant) -> f64 {
 
 /// Whether a program runs here and says yes.
 fn succeeds(program: impl AsRef<OsStr>, args: &[&str]) -> bool {
-    duct::cmd(program.as_ref(), args)
-        .stdin_null()
-        .stdout_null()
-        .stderr_null()
-        .run()
-        .is_ok()
+    duct::cmd(program.as_ref(), args).stdin_null().stdout_null().stderr_null().run().is_ok()
 }

@@ -58,12 +58,7 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
         }
         Err(error) => {
             let (found, hint) = (error.to_string(), error.hint());
-            checks.push(Check {
-                name: "cache",
-                state: State::Missing,
-                found,
-                hint,
-            });
+            checks.push(Check { name: "cache", state: State::Missing, found, hint });
         }
     }
     let rustup = "install Rust: cargo resolves and vendors the crates that plugins use";
@@ -73,17 +68,11 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
     for check in &checks {
         show(check, shell);
     }
-    let failed = checks
-        .iter()
-        .filter(|check| check.state == State::Missing)
-        .count();
+    let failed = checks.iter().filter(|check| check.state == State::Missing).count();
     shell.event(&Event::Summary { failed });
     match failed {
         0 => Ok(()),
-        n => Err(Failure::new(
-            Exit::Environment,
-            format!("{n} of {} checks failed", checks.len()),
-        )),
+        n => Err(Failure::new(Exit::Environment, format!("{n} of {} checks failed", checks.len()))),
     }
 }
 
@@ -98,25 +87,11 @@ fn engines(choice: EngineChoice, cache: &Cache, shell: &Shell) -> Vec<Check> {
     let check = |(name, found): (&'static str, Result<String, engine::Unavailable>)| match found {
         Ok(found) => {
             let found = found.trim_start_matches(name).trim_start().to_owned();
-            Check {
-                name,
-                state: State::Works,
-                found,
-                hint: None,
-            }
+            Check { name, state: State::Works, found, hint: None }
         }
         Err(error) => {
-            let state = if is_needed(name) {
-                State::Missing
-            } else {
-                State::Absent
-            };
-            Check {
-                name,
-                state,
-                found: error.reason,
-                hint: Some(error.hint),
-            }
+            let state = if is_needed(name) { State::Missing } else { State::Absent };
+            Check { name, state, found: error.reason, hint: Some(error.hint) }
         }
     };
     survey.into_iter().map(check).collect()
@@ -124,23 +99,13 @@ fn engines(choice: EngineChoice, cache: &Cache, shell: &Shell) -> Vec<Check> {
 
 fn program(name: &'static str, otherwise: State, hint: &str) -> Check {
     match duct::cmd!(name, "--version").stderr_null().read() {
-        Ok(version) => Check {
-            name,
-            state: State::Works,
-            found: version,
-            hint: None,
-        },
+        Ok(version) => Check { name, state: State::Works, found: version, hint: None },
         Err(error) => {
             let found = match error.kind() {
                 io::ErrorKind::NotFound => format!("there is no `{name}` program"),
                 _ => error.to_string(),
             };
-            Check {
-                name,
-                state: otherwise,
-                found,
-                hint: Some(hint.to_owned()),
-            }
+            Check { name, state: otherwise, found, hint: Some(hint.to_owned()) }
         }
     }
 }
@@ -157,21 +122,11 @@ fn space(cache: &Cache) -> Check {
         },
         Ok(free) => {
             let found = format!("`{path}`, {free} GiB free");
-            Check {
-                name,
-                state: State::Works,
-                found,
-                hint: None,
-            }
+            Check { name, state: State::Works, found, hint: None }
         }
         Err(error) => {
             let found = format!("`{path}`; its free space can't be told: {error}");
-            Check {
-                name,
-                state: State::Works,
-                found,
-                hint: None,
-            }
+            Check { name, state: State::Works, found, hint: None }
         }
     }
 }

@@ -50,11 +50,7 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
         if args.code.is_none() {
             shell.data(format_args!("{code}  {:12} {}", code.check(), code.title()));
         } else {
-            shell.data(format_args!(
-                "{code} ({}): {}\n",
-                code.check(),
-                code.title()
-            ));
+            shell.data(format_args!("{code} ({}): {}\n", code.check(), code.title()));
             shell.data(format_args!("{}\n", code.meaning()));
             shell.data(format_args!("Usual cause: {}\n", code.cause()));
             shell.data(format_args!("What to do:  {}", code.remedy()));

@@ -56,18 +56,13 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
             }
         }
     }
-    shell.event(&Event::Summary {
-        admitted: paths.len() - refused,
-        refused,
-    });
+    shell.event(&Event::Summary { admitted: paths.len() - refused, refused });
     if refused == 0 {
         return Ok(());
     }
     let target = &gate.expectation().target;
-    let message = format!(
-        "a host for {target} refuses {refused} of {}",
-        count(paths.len(), "file")
-    );
+    let message =
+        format!("a host for {target} refuses {refused} of {}", count(paths.len(), "file"));
     Err(Failure::new(Exit::Refused, message)
         .with_hint("`cargo xtask explain CODE` says more about a code"))
 }
@@ -79,19 +74,11 @@ fn collect(path: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
         return Ok(());
     }
     let failed = |source: std::io::Error| {
-        Failure::new(
-            Exit::Environment,
-            format!("could not list `{}`: {source}", path.display()),
-        )
+        Failure::new(Exit::Environment, format!("could not list `{}`: {source}", path.display()))
     };
-    let entries = fs::read_dir(path)
-        .map_err(failed)?
-        .collect::<Result<Vec<_>, _>>();
-    let mut entries: Vec<PathBuf> = entries
-        .map_err(failed)?
-        .iter()
-        .map(fs::DirEntry::path)
-        .collect();
+    let entries = fs::read_dir(path).map_err(failed)?.collect::<Result<Vec<_>, _>>();
+    let mut entries: Vec<PathBuf> =
+        entries.map_err(failed)?.iter().map(fs::DirEntry::path).collect();
     entries.sort();
     for entry in entries {
         let extension = entry.extension().and_then(|extension| extension.to_str());
@@ -106,22 +93,12 @@ fn describe(examination: &Examination, shell: &Shell) {
     shell.data(examination.path.display());
     if let Some(manifest) = &examination.manifest {
         let plugin = &manifest.plugin;
-        shell.data(format_args!(
-            "  {} {} for {}",
-            plugin.name, plugin.version, manifest.target
-        ));
+        shell.data(format_args!("  {} {} for {}", plugin.name, plugin.version, manifest.target));
     }
-    let Some(facts) = &examination.facts else {
-        return;
-    };
+    let Some(facts) = &examination.facts else { return };
     let libc = facts.libc.as_ref().and_then(|libc| libc.floor);
-    let libc = libc
-        .map(|floor| format!(", libc {floor} or newer"))
-        .unwrap_or_default();
-    shell.data(format_args!(
-        "  {}, {} bytes{libc}",
-        facts.header.format, facts.size
-    ));
+    let libc = libc.map(|floor| format!(", libc {floor} or newer")).unwrap_or_default();
+    shell.data(format_args!("  {}, {} bytes{libc}", facts.header.format, facts.size));
     if !facts.needed.is_empty() {
         shell.data(format_args!("  needs {}", facts.needed.join(", ")));
     }

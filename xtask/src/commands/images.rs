@@ -102,17 +102,11 @@ fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
             },
         };
         let lock = lock.ok();
-        let size = found
-            .as_ref()
-            .map(|image| image.layers.iter().map(|layer| layer.size).sum());
+        let size = found.as_ref().map(|image| image.layers.iter().map(|layer| layer.size).sum());
         shell.data(format_args!(
             "{name:<12} {state:<8} {:<12} {:>6} {}",
-            lock.as_ref()
-                .map_or(String::new(), |lock| lock.config.short()),
-            size.map_or(String::new(), |size: u64| format!(
-                "{} MB",
-                size.div_ceil(1_000_000)
-            )),
+            lock.as_ref().map_or(String::new(), |lock| lock.config.short()),
+            size.map_or(String::new(), |size: u64| format!("{} MB", size.div_ceil(1_000_000))),
             lock.as_ref().map_or("", |lock| lock.snapshot.as_str()),
         ));
         shell.event(&Listed {
@@ -129,19 +123,12 @@ fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
 }
 
 fn open(selection: &Selection, workspace: &Workspace) -> Result<Images, Failure> {
-    let recipes = selection
-        .recipes
-        .clone()
-        .unwrap_or_else(|| workspace.recipes_dir());
+    let recipes = selection.recipes.clone().unwrap_or_else(|| workspace.recipes_dir());
     Ok(Images::open(recipes, Cache::open()?).with_mirrors(selection.mirror.clone()))
 }
 
 fn names(selection: &Selection, images: &Images) -> Result<Vec<String>, Failure> {
-    if selection.images.is_empty() {
-        Ok(images.names()?)
-    } else {
-        Ok(selection.images.clone())
-    }
+    if selection.images.is_empty() { Ok(images.names()?) } else { Ok(selection.images.clone()) }
 }
 
 /// The toolchains of all locks become the set that this workspace's host trusts. Recipes of another
@@ -158,17 +145,9 @@ fn write_trusted_set(
     let mut toolchains = Vec::new();
     for name in images.names()? {
         // An image that is not locked yet builds nothing.
-        toolchains.extend(
-            images
-                .locked(&name)
-                .into_iter()
-                .flat_map(|lock| lock.toolchains),
-        );
+        toolchains.extend(images.locked(&name).into_iter().flat_map(|lock| lock.toolchains));
     }
-    write_atomically(
-        &host.join("toolchains.txt"),
-        trusted_set(toolchains.iter()).as_bytes(),
-    )?;
+    write_atomically(&host.join("toolchains.txt"), trusted_set(toolchains.iter()).as_bytes())?;
     Ok(())
 }
 
@@ -208,12 +187,7 @@ struct OnDemand<'a> {
 impl<'a> OnDemand<'a> {
     fn new(choice: EngineChoice, shell: &'a Shell) -> Result<Self, Failure> {
         let (cache, engine) = (Cache::open()?, OnceCell::new());
-        Ok(Self {
-            choice,
-            cache,
-            shell,
-            engine,
-        })
+        Ok(Self { choice, cache, shell, engine })
     }
 }
 

@@ -33,49 +33,33 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event<'a> {
-    Call {
-        path: &'a Path,
-        method: &'a str,
-        output: &'a str,
-    },
-    Summary {
-        called: usize,
-    },
+    Call { path: &'a Path, method: &'a str, output: &'a str },
+    Summary { called: usize },
 }
 
 pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
     let path = &args.path;
-    let failed = |exit, error| Failure {
-        exit,
-        error,
-        hint: None,
-    };
+    let failed = |exit, error| Failure { exit, error, hint: None };
     let input = input(&args.input)?;
     let services = Services::new(|level, line| eprintln!("{level:?}: {line}"));
     let host = Host::new(Expectation::this_process(), services)
         .map_err(|error| failed(Exit::Environment, Box::new(error)))?;
-    let mut plugin = host
-        .load(path, args.config.as_bytes())
-        .map_err(|error| match error {
-            LoadError::Refused(rejection) => {
-                let refused = failed(Exit::Refused, Box::new(rejection.clone()))
-                    .with_hint("`cargo xtask explain CODE` says more about a code");
-                shell.event(&Verdict::new(path, &Err::<(), _>(rejection)));
-                refused
-            }
-            LoadError::Stage(error) => failed(Exit::Environment, Box::new(error)),
-            error => failed(Exit::Failed, Box::new(error)),
-        })?;
+    let mut plugin = host.load(path, args.config.as_bytes()).map_err(|error| match error {
+        LoadError::Refused(rejection) => {
+            let refused = failed(Exit::Refused, Box::new(rejection.clone()))
+                .with_hint("`cargo xtask explain CODE` says more about a code");
+            shell.event(&Verdict::new(path, &Err::<(), _>(rejection)));
+            refused
+        }
+        LoadError::Stage(error) => failed(Exit::Environment, Box::new(error)),
+        error => failed(Exit::Failed, Box::new(error)),
+    })?;
     let output = plugin
         .instance()
         .invoke(&args.method, &input, Context::NONE)
         .map_err(|error| failed(Exit::Failed, Box::new(error)))?;
     let text = String::from_utf8_lossy(&output);
-    shell.event(&Event::Call {
-        path,
-        method: &args.method,
-        output: &text,
-    });
+    shell.event(&Event::Call { path, method: &args.method, output: &text });
     shell.event(&Event::Summary { called: 1 });
     shell.raw(&output);
     Ok(())
@@ -86,14 +70,8 @@ fn input(argument: &str) -> Result<Vec<u8>, Failure> {
         return Ok(argument.as_bytes().to_vec());
     }
     let mut bytes = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut bytes)
-        .map_err(|error| {
-            Failure::new(
-                Exit::Environment,
-                format!("could not read standard input: {error}"),
-            )
-        })?;
+    std::io::stdin().lock().read_to_end(&mut bytes).map_err(|error| {
+        Failure::new(Exit::Environment, format!("could not read standard input: {error}"))
+    })?;
     Ok(bytes)
 }

@@ -40,13 +40,9 @@ pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), 
                 Runner::Wine => "wine",
                 Runner::None => "none",
             },
-            floor
-                .map(|floor| format!("libc {floor} or newer"))
-                .unwrap_or_default(),
+            floor.map(|floor| format!("libc {floor} or newer")).unwrap_or_default(),
         ));
     }
-    shell.event(&Event::Summary {
-        targets: set.iter().count(),
-    });
+    shell.event(&Event::Summary { targets: set.iter().count() });
     Ok(())
 }

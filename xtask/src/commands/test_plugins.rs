@@ -85,14 +85,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         let plan = survey.plan(&runnable, &[], Rebuild::Stale)?;
         let engine = engine::select(args.engine, &cache, shell)?;
         let n_jobs = thread::available_parallelism().map_or(1, usize::from);
-        let build = Build {
-            workspace,
-            cache: &cache,
-            images: &images,
-            engine: &*engine,
-            n_jobs,
-            shell,
-        };
+        let build =
+            Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
         let vendored = vendor::vendor(workspace, survey.inputs.lock, &cache, shell)?;
         for step in &plan.steps {
             test(&build, step, &vendored, &survey, &mut tally)?;
@@ -107,25 +101,14 @@ fn delivered<'a>(
     set: &'a TargetSet,
     survey: &Survey<'_>,
 ) -> Result<Vec<&'a Target>, Failure> {
-    let is_there = |triple: &Triple| {
-        survey
-            .index
-            .artifacts
-            .iter()
-            .any(|entry| entry.target == *triple)
-    };
+    let is_there =
+        |triple: &Triple| survey.index.artifacts.iter().any(|entry| entry.target == *triple);
     let build = |what: String, hint: String| Failure::new(Exit::Usage, what).with_hint(hint);
     if args.target.is_empty() {
-        let targets: Vec<_> = set
-            .iter()
-            .filter(|target| is_there(&target.triple))
-            .collect();
+        let targets: Vec<_> = set.iter().filter(|target| is_there(&target.triple)).collect();
         if targets.is_empty() {
             let hint = "run `cargo xtask build-plugins` first".to_owned();
-            return Err(build(
-                "there is nothing to test in `dist/`".to_owned(),
-                hint,
-            ));
+            return Err(build("there is nothing to test in `dist/`".to_owned(), hint));
         }
         return Ok(targets);
     }
@@ -146,13 +129,7 @@ fn test(
     survey: &Survey<'_>,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
-    let Build {
-        shell,
-        engine,
-        images,
-        cache,
-        ..
-    } = build;
+    let Build { shell, engine, images, cache, .. } = build;
     let target = &step.target.triple;
     let program = build.program(step, HOST.0, HOST.1, vendored)?;
     let (image, way) = match step.target.spec.runner {
@@ -163,12 +140,8 @@ fn test(
         }
         _ => (images.ensure(&step.image.name, engine, shell)?, Way::Native),
     };
-    let entries: Vec<&Entry> = survey
-        .index
-        .artifacts
-        .iter()
-        .filter(|entry| entry.target == *target)
-        .collect();
+    let entries: Vec<&Entry> =
+        survey.index.artifacts.iter().filter(|entry| entry.target == *target).collect();
     let dist = build.workspace.dist_dir();
     let outcomes = runner::run(*engine, &image, &way, &program, &dist, &entries, shell)?;
     for (entry, outcome) in entries.iter().zip(&outcomes) {
@@ -180,12 +153,7 @@ fn test(
 /// One line a plugin.
 fn report(target: &Triple, plugin: &str, outcome: &Outcome, tally: &mut Tally, shell: &Shell) {
     let passed = matches!(outcome, Outcome::Passed { .. });
-    shell.event(&Event::Run {
-        target,
-        plugin,
-        passed,
-        outcome,
-    });
+    shell.event(&Event::Run { target, plugin, passed, outcome });
     match outcome {
         Outcome::Passed { calls } => {
             tally.passed += 1;
@@ -208,40 +176,20 @@ fn skip(target: &Target, tally: &mut Tally, shell: &Shell) {
     tally.skipped += 1;
     let target_triple = &target.triple;
     let reason = runner::obstacle(target_triple, target.spec.runner).unwrap_or_default();
-    shell.event(&Event::Skipped {
-        target: target_triple,
-        reason: &reason,
-    });
-    shell.warn(format_args!(
-        "nothing was tested for {target_triple}: {reason}"
-    ));
+    shell.event(&Event::Skipped { target: target_triple, reason: &reason });
+    shell.warn(format_args!("nothing was tested for {target_triple}: {reason}"));
 }
 
 fn finish(args: &Args, tally: &Tally, shell: &Shell) -> Result<(), Failure> {
-    let Tally {
-        passed,
-        failed,
-        refused,
-        skipped,
-    } = *tally;
-    shell.event(&Event::Summary {
-        passed,
-        failed,
-        refused,
-        skipped,
-    });
+    let Tally { passed, failed, refused, skipped } = *tally;
+    shell.event(&Event::Summary { passed, failed, refused, skipped });
     let total = count(passed + failed + refused, "plugin");
     if refused > 0 {
-        return Err(
-            Failure::new(Exit::Refused, format!("{refused} of {total} were refused"))
-                .with_hint("`cargo xtask explain CODE` says more about a code"),
-        );
+        return Err(Failure::new(Exit::Refused, format!("{refused} of {total} were refused"))
+            .with_hint("`cargo xtask explain CODE` says more about a code"));
     }
     if failed > 0 {
-        return Err(Failure::new(
-            Exit::Failed,
-            format!("{failed} of {total} failed"),
-        ));
+        return Err(Failure::new(Exit::Failed, format!("{failed} of {total} failed")));
     }
     if skipped > 0 && !args.target.is_empty() {
         let message = format!("{} can't be tested here", count(skipped, "target"));

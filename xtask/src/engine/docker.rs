@@ -56,53 +56,38 @@ impl Daemon {
     pub fn find() -> Result<Self, Unavailable> {
         let unavailable = |reason: String| {
             let hint = "install Docker and start its daemon, with access for this user".to_owned();
-            Unavailable {
-                engine: NAME,
-                reason,
-                hint,
-            }
+            Unavailable { engine: NAME, reason, hint }
         };
-        let asked = duct::cmd!(
-            NAME,
-            "info",
-            "--format",
-            "{{.ServerVersion}} {{json .SecurityOptions}}"
-        )
-        .stdin_null()
-        .stdout_capture()
-        .stderr_capture()
-        .unchecked()
-        .start()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => unavailable("there is no `docker` program".into()),
-            _ => unavailable(format!("could not start `docker`: {error}")),
-        })?;
+        let asked =
+            duct::cmd!(NAME, "info", "--format", "{{.ServerVersion}} {{json .SecurityOptions}}")
+                .stdin_null()
+                .stdout_capture()
+                .stderr_capture()
+                .unchecked()
+                .start()
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotFound => unavailable("there is no `docker` program".into()),
+                    _ => unavailable(format!("could not start `docker`: {error}")),
+                })?;
         let Some(output) = asked
             .wait_timeout(PATIENCE)
             .map_err(|error| unavailable(format!("could not ask its daemon: {error}")))?
         else {
             let _ = asked.kill();
             let seconds = PATIENCE.as_secs();
-            return Err(unavailable(format!(
-                "its daemon did not answer in {seconds} s"
-            )));
+            return Err(unavailable(format!("its daemon did not answer in {seconds} s")));
         };
         let said = String::from_utf8_lossy(&output.stdout);
         let (version, security) = said.trim().split_once(' ').unwrap_or_default();
         if !output.status.success() || version.is_empty() {
             let error = String::from_utf8_lossy(&output.stderr);
             let reason = error.lines().find(|line| !line.trim().is_empty());
-            return Err(unavailable(
-                reason.unwrap_or("its daemon did not answer").to_owned(),
-            ));
+            return Err(unavailable(reason.unwrap_or("its daemon did not answer").to_owned()));
         }
         // In a rootless daemon, user 0 of a container is the user who runs the daemon.
         let is_rootless = security.contains("name=rootless");
         let user = if is_rootless { Some((0, 0)) } else { caller() };
-        Ok(Self {
-            version: version.to_owned(),
-            user,
-        })
+        Ok(Self { version: version.to_owned(), user })
     }
 }
 
@@ -134,11 +119,7 @@ impl Owner {
     /// This process.
     pub fn this_process() -> Self {
         let pid = std::process::id();
-        Self {
-            scope: scope(),
-            pid,
-            start: start_of(pid).unwrap_or(0),
-        }
+        Self { scope: scope(), pid, start: start_of(pid).unwrap_or(0) }
     }
 
     fn label(&self) -> String {
@@ -173,12 +154,7 @@ fn scope() -> String {
 fn start_of(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The program's name, field 2, is in parentheses and may hold anything.
-    stat.rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// The Docker engine.
@@ -194,28 +170,14 @@ pub struct Docker<'a> {
 impl<'a> Docker<'a> {
     /// The engine on a daemon that answered; its containers belong to `owner`.
     pub fn new(daemon: Daemon, owner: Owner, shell: &'a Shell) -> Self {
-        Self {
-            daemon,
-            owner,
-            swept: Once::new(),
-            shell,
-            shelf: Shelf::default(),
-        }
+        Self { daemon, owner, swept: Once::new(), shell, shelf: Shelf::default() }
     }
 
     /// Removes containers whose tool is gone. What fails here fails again, louder, later.
     fn sweep(&self) {
         let format = format!("{{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
         let filter = format!("label={LABEL}");
-        let list = [
-            "ps",
-            "--all",
-            "--no-trunc",
-            "--filter",
-            &filter,
-            "--format",
-            &format,
-        ];
+        let list = ["ps", "--all", "--no-trunc", "--filter", &filter, "--format", &format];
         let Ok(list) = client(list).stderr_null().read() else {
             return;
         };
@@ -228,10 +190,7 @@ impl<'a> Docker<'a> {
         if gone.is_empty() {
             return;
         }
-        self.shell.status(
-            "Removing",
-            format_args!("{} container(s) of a killed run", gone.len()),
-        );
+        self.shell.status("Removing", format_args!("{} container(s) of a killed run", gone.len()));
         let args = ["rm", "--force"].into_iter().chain(gone);
         let _ = client(args).stdout_null().stderr_null().run();
     }
@@ -239,13 +198,11 @@ impl<'a> Docker<'a> {
     /// What the daemon calls the image, if it has it: its config digest, or with containerd's
     /// image store its manifest digest.
     fn find(&self, image: &Image) -> Option<OsString> {
-        [image.config, image.manifest]
-            .into_iter()
-            .find_map(|digest| {
-                let id = digest.prefixed();
-                let args = ["image", "inspect", "--format", "{{.Id}}", &id];
-                client(args).stderr_null().read().ok().map(|_| id.into())
-            })
+        [image.config, image.manifest].into_iter().find_map(|digest| {
+            let id = digest.prefixed();
+            let args = ["image", "inspect", "--format", "{{.Id}}", &id];
+            client(args).stderr_null().read().ok().map(|_| id.into())
+        })
     }
 }
 
@@ -264,8 +221,7 @@ impl Engine for Docker<'_> {
             if let Some(id) = self.find(image) {
                 return Ok(id);
             }
-            self.shell
-                .status("Loading", format_args!("image {} into docker", image.name));
+            self.shell.status("Loading", format_args!("image {} into docker", image.name));
             let failed = |reason: String| EngineError::Load {
                 engine: NAME,
                 image: image.name.clone(),
@@ -273,10 +229,7 @@ impl Engine for Docker<'_> {
             };
             load(image).map_err(|error| failed(error.to_string()))?;
             self.find(image).ok_or_else(|| {
-                failed(format!(
-                    "it is not there afterwards under `{}`",
-                    image.config.prefixed()
-                ))
+                failed(format!("it is not there afterwards under `{}`", image.config.prefixed()))
             })
         })
     }
@@ -316,12 +269,7 @@ impl Docker<'_> {
                 push(&["--cap-add", "DAC_OVERRIDE"]);
             }
         }
-        push(&[
-            "--name",
-            name,
-            "--label",
-            &format!("{LABEL}={}", self.owner.label()),
-        ]);
+        push(&["--name", name, "--label", &format!("{LABEL}={}", self.owner.label())]);
         let workdir = super::guest_path(NAME, &command.workdir)?;
         push(&["--workdir", text(workdir.as_os_str())?]);
         for mount in &command.mounts {

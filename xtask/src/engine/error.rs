@@ -129,11 +129,7 @@ pub enum Status {
 impl Status {
     /// From the status that an engine passes on, where `128 + n` stands for signal `n`.
     pub(super) fn from_shell(code: i32) -> Self {
-        if (129..=192).contains(&code) {
-            Self::Signal(code - 128)
-        } else {
-            Self::Code(code)
-        }
+        if (129..=192).contains(&code) { Self::Signal(code - 128) } else { Self::Code(code) }
     }
 }
 
@@ -149,9 +145,7 @@ impl fmt::Display for Status {
 }
 
 fn reasons(all: &[Unavailable]) -> String {
-    all.iter()
-        .map(|one| format!("\n  {}: {}", one.engine, one.reason))
-        .collect()
+    all.iter().map(|one| format!("\n  {}: {}", one.engine, one.reason)).collect()
 }
 
 fn ending(output: &[String]) -> String {
@@ -179,18 +173,15 @@ impl Diagnose for EngineError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unavailable(one) => Some(one.hint.clone()),
-            Self::NoneAvailable(all) => Some(
-                all.iter()
-                    .map(|one| one.hint.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; or "),
-            ),
+            Self::NoneAvailable(all) => {
+                Some(all.iter().map(|one| one.hint.as_str()).collect::<Vec<_>>().join("; or "))
+            }
             #[cfg(target_os = "linux")]
             Self::Unpack { source, .. } => source.hint(),
             Self::Lost { .. } => Some("start the engine again, then repeat the command".into()),
-            Self::Unsupported {
-                engine: "docker", ..
-            } => Some("move the workspace or the cache, or use `--engine sandbox`".into()),
+            Self::Unsupported { engine: "docker", .. } => {
+                Some("move the workspace or the cache, or use `--engine sandbox`".into())
+            }
             _ => None,
         }
     }

@@ -67,19 +67,14 @@ pub(super) fn execute(
     }
     let status = child.wait().map_err(pipe)?;
     if stopped.is_some() || interrupt::requested() {
-        return Err(EngineError::Interrupted {
-            command: invocation.command.clone(),
-        });
+        return Err(EngineError::Interrupted { command: invocation.command.clone() });
     }
     judge(invocation, status, ending)
 }
 
 fn spawn(invocation: &Invocation) -> Result<Child, EngineError> {
     let mut command = Command::new(&invocation.program);
-    command
-        .args(&invocation.args)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(&invocation.args).stdout(Stdio::piped()).stderr(Stdio::piped());
     match invocation.stop {
         Stop::CloseStdin => command.stdin(Stdio::piped()),
         Stop::Run(_) => command.stdin(Stdio::null()),
@@ -108,11 +103,7 @@ fn end_with_parent(command: &mut Command) {
     let hook = move || {
         set_parent_process_death_signal(Some(Signal::TERM))?;
         // The parent may have ended before the line above.
-        if getppid() == Some(parent) {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::BrokenPipe.into())
-        }
+        if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
     };
     // SAFETY: between fork and exec the hook makes three system calls; it does not allocate, lock
     // or touch memory that another thread of the parent may have left in between.
@@ -141,14 +132,8 @@ type Line = io::Result<(Stream, String)>;
 fn read_lines(child: &mut Child) -> Receiver<Line> {
     // Bounded, so that a slow reader of ours slows the child instead of filling memory.
     let (sender, receiver) = mpsc::sync_channel(1024);
-    let stdout = child
-        .stdout
-        .take()
-        .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
-    let stderr = child
-        .stderr
-        .take()
-        .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    let stderr = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
     for (stream, pipe) in [(Stream::Stdout, stdout), (Stream::Stderr, stderr)] {
         let (Some(pipe), sender) = (pipe, sender.clone()) else {
             continue;
@@ -203,11 +188,7 @@ impl Ending {
     }
 
     fn lines(self) -> Vec<String> {
-        if self.stderr.is_empty() {
-            self.stdout.into()
-        } else {
-            self.stderr.into()
-        }
+        if self.stderr.is_empty() { self.stdout.into() } else { self.stderr.into() }
     }
 }
 
@@ -228,17 +209,8 @@ fn judge(invocation: &Invocation, status: ExitStatus, ending: Ending) -> Result<
     const LOST: &str = "error waiting for container: ";
     let lost = |line: &String| line.contains(LOST);
     if let (Stop::Run(_), Some(line)) = (&invocation.stop, find(&lost)) {
-        let reason = line
-            .rsplit(LOST)
-            .next()
-            .unwrap_or(line)
-            .trim_end_matches('"')
-            .to_owned();
-        return Err(EngineError::Lost {
-            engine,
-            command,
-            reason,
-        });
+        let reason = line.rsplit(LOST).next().unwrap_or(line).trim_end_matches('"').to_owned();
+        return Err(EngineError::Lost { engine, command, reason });
     }
     // The second is what Docker's own process 1 says when it can't execute the command.
     let prefix = format!("{engine}: ");
@@ -248,17 +220,9 @@ fn judge(invocation: &Invocation, status: ExitStatus, ending: Ending) -> Result<
             .trim_start_matches(&prefix)
             .trim_start_matches("Error response from daemon: ")
             .to_owned();
-        return Err(EngineError::NotStarted {
-            engine,
-            command,
-            reason,
-        });
+        return Err(EngineError::NotStarted { engine, command, reason });
     }
-    Err(EngineError::CommandFailed {
-        command,
-        status,
-        output: ending.lines(),
-    })
+    Err(EngineError::CommandFailed { command, status, output: ending.lines() })
 }
 
 #[cfg(unix)]

@@ -41,12 +41,7 @@ pub(super) fn this_program() -> PathBuf {
 impl<'a> Sandbox<'a> {
     /// The engine, given the `xtask` program that sets the namespaces up.
     pub fn new(program: PathBuf, cache: Cache, shell: &'a Shell) -> Self {
-        Self {
-            program,
-            cache,
-            shell,
-            shelf: Shelf::default(),
-        }
+        Self { program, cache, shell, shelf: Shelf::default() }
     }
 
     /// Makes the namespaces once, with nothing in them.
@@ -56,11 +51,7 @@ impl<'a> Sandbox<'a> {
     pub fn probe(&self) -> Result<(), Unavailable> {
         let unavailable = |reason: String| {
             let hint = privileges::hint();
-            Err(Unavailable {
-                engine: NAME,
-                reason,
-                hint,
-            })
+            Err(Unavailable { engine: NAME, reason, hint })
         };
         let tried = duct::cmd!(&self.program, "sandbox", "--probe")
             .stdin_null()
@@ -75,10 +66,9 @@ impl<'a> Sandbox<'a> {
                 let last = said.lines().last().unwrap_or("it ended without a word");
                 unavailable(last.trim_start_matches("sandbox: ").to_owned())
             }
-            Err(error) => unavailable(format!(
-                "could not start `{}`: {error}",
-                self.program.display()
-            )),
+            Err(error) => {
+                unavailable(format!("could not start `{}`: {error}", self.program.display()))
+            }
         }
     }
 }
@@ -96,10 +86,7 @@ impl Engine for Sandbox<'_> {
         self.shelf.get_or(image, || {
             tree::root(&self.cache, image, self.shell)
                 .map(PathBuf::into_os_string)
-                .map_err(|source| EngineError::Unpack {
-                    image: image.name.clone(),
-                    source,
-                })
+                .map_err(|source| EngineError::Unpack { image: image.name.clone(), source })
         })
     }
 
@@ -129,12 +116,7 @@ fn arguments(image: &Prepared, command: &Command) -> Result<Vec<OsString>, Engin
         };
         let guest = super::guest_path(NAME, &mount.guest)?;
         let host = mount.host.clone();
-        args.extend([
-            "--mount".into(),
-            access.into(),
-            host.into(),
-            guest.into_os_string(),
-        ]);
+        args.extend(["--mount".into(), access.into(), host.into(), guest.into_os_string()]);
     }
     for (name, value) in super::environment(image, command) {
         args.extend(["--env".into(), format!("{name}={value}").into()]);

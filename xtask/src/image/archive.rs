@@ -67,10 +67,7 @@ fn listed(attempts: &[HttpError]) -> String {
     if attempts.is_empty() {
         return ": there is none to ask".into();
     }
-    attempts
-        .iter()
-        .map(|attempt| format!("\n  {attempt}"))
-        .collect()
+    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
 
 /// The keys in a folder: every `*.asc` and `*.gpg`.
@@ -89,10 +86,8 @@ pub fn keyring(folder: &Path) -> Result<Keyring, ArchiveError> {
         files.sort();
         Ok(files)
     };
-    let files = read().map_err(|source| ArchiveError::Keyring {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let files =
+        read().map_err(|source| ArchiveError::Keyring { path: folder.to_owned(), source })?;
     Ok(Keyring::parse(&files)?)
 }
 
@@ -132,18 +127,13 @@ impl Archive {
                 Err(error) => attempts.push(error),
             }
         }
-        Err(ArchiveError::NoMirror {
-            suite: suite.to_owned(),
-            attempts,
-        })
+        Err(ArchiveError::NoMirror { suite: suite.to_owned(), attempts })
     }
 }
 
 fn unpack(file: &Path) -> io::Result<String> {
     let file = io::BufReader::new(fs::File::open(file)?);
     let mut text = String::new();
-    XzReader::new_mem_limit(file, true, 96 << 10)
-        .take(INDEX_LIMIT)
-        .read_to_string(&mut text)?;
+    XzReader::new_mem_limit(file, true, 96 << 10).take(INDEX_LIMIT).read_to_string(&mut text)?;
     Ok(text)
 }

@@ -52,11 +52,7 @@ impl<'a> Assembler<'a> {
     ) -> Result<Self, ImageError> {
         Ok(Self {
             images,
-            recipes: below
-                .iter()
-                .map(|locked| &locked.recipe)
-                .chain([recipe])
-                .collect(),
+            recipes: below.iter().map(|locked| &locked.recipe).chain([recipe]).collect(),
             recipe,
             lock,
             runner,
@@ -75,10 +71,7 @@ impl<'a> Assembler<'a> {
         content: &LayerContent,
         below: &[(String, Layer)],
     ) -> Result<Layer, ImageError> {
-        self.shell.status(
-            "Assembling",
-            format_args!("{} ({content})", self.lock.image),
-        );
+        self.shell.status("Assembling", format_args!("{} ({content})", self.lock.image));
         match content {
             LayerContent::Packages => {
                 let members = self.packages(&self.lock.packages.iter().collect::<Vec<_>>())?;
@@ -101,17 +94,11 @@ impl<'a> Assembler<'a> {
 
     /// An image of some layers that only serves to run something in.
     pub(super) fn image(&self, layers: Vec<(String, Layer)>) -> Image {
-        oci::image(
-            description(&self.lock.image, &self.recipes, self.lock),
-            layers,
-        )
+        oci::image(description(&self.lock.image, &self.recipes, self.lock), layers)
     }
 
     fn filter(&self) -> Filter<'a> {
-        Filter {
-            drop: &self.recipe.drop,
-            keep: &self.recipe.keep,
-        }
+        Filter { drop: &self.recipe.drop, keep: &self.recipe.keep }
     }
 
     fn write(
@@ -121,12 +108,7 @@ impl<'a> Assembler<'a> {
         filter: Filter<'_>,
     ) -> Result<Layer, ImageError> {
         let tree = self.merge(&members, below, filter)?;
-        Ok(layer::write(
-            &tree,
-            &mut members,
-            &self.scratch,
-            &self.store,
-        )?)
+        Ok(layer::write(&tree, &mut members, &self.scratch, &self.store)?)
     }
 
     fn merge(
@@ -139,18 +121,14 @@ impl<'a> Assembler<'a> {
         for (_, layer) in below {
             index
                 .add_layer(&layer.file)
-                .map_err(|source| ImageError::Below {
-                    path: layer.file.clone(),
-                    source,
-                })?;
+                .map_err(|source| ImageError::Below { path: layer.file.clone(), source })?;
         }
         Ok(Tree::merge(members, &index, filter, self.lock.epoch)?)
     }
 
     /// Downloads and opens packages, several at once.
     fn packages(&self, packages: &[&Package]) -> Result<Vec<Member>, ImageError> {
-        self.downloads
-            .packages(&self.http, &self.mirrors, packages)?;
+        self.downloads.packages(&self.http, &self.mirrors, packages)?;
         let (downloads, scratch) = (&self.downloads, self.scratch.as_path());
         let next = AtomicUsize::new(0);
         let opened: Mutex<Vec<Option<Result<Member, MemberError>>>> =
@@ -162,12 +140,8 @@ impl<'a> Assembler<'a> {
             while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let package = packages[*at];
                 let name = format!("{} {}", package.name, package.version);
-                let member = deb::open(
-                    &downloads.path(package.sha256),
-                    &name,
-                    scratch,
-                    UNPACKED_LIMIT,
-                );
+                let member =
+                    deb::open(&downloads.path(package.sha256), &name, scratch, UNPACKED_LIMIT);
                 opened.lock().expect("no holder panics")[*at] = Some(member);
             }
         };
@@ -176,9 +150,7 @@ impl<'a> Assembler<'a> {
             (0..threads).for_each(|_| drop(scope.spawn(work)));
         });
         let opened = opened.into_inner().expect("no holder panics");
-        let members = opened
-            .into_iter()
-            .map(|member| member.expect("every package was opened"));
+        let members = opened.into_iter().map(|member| member.expect("every package was opened"));
         Ok(members.collect::<Result<_, _>>()?)
     }
 
@@ -186,19 +158,10 @@ impl<'a> Assembler<'a> {
         let recipe = self.recipe.wheels.iter().find(|wheel| wheel.name == name);
         let locked = self.lock.wheels.iter().find(|wheel| wheel.name == name);
         let (Some(recipe), Some(locked)) = (recipe, locked) else {
-            let (image, content) = (
-                self.lock.image.clone(),
-                LayerContent::Wheel(name.to_owned()),
-            );
+            let (image, content) = (self.lock.image.clone(), LayerContent::Wheel(name.to_owned()));
             return Err(LockError::Incomplete { image, content }.into());
         };
-        wheel::fetch(
-            recipe,
-            Some(locked),
-            &self.downloads,
-            &self.http,
-            &self.scratch,
-        )?;
+        wheel::fetch(recipe, Some(locked), &self.downloads, &self.http, &self.scratch)?;
         let path = self.downloads.path(locked.sha256);
         let title = format!("{} {}", locked.name, locked.version);
         Ok(wheel::open(&path, &title, &recipe.member, &recipe.into)?)
@@ -211,17 +174,9 @@ impl<'a> Assembler<'a> {
         let mut pieces = Vec::new();
         for file in &self.recipe.files {
             let bytes = file.content(&self.images.recipes, &self.lock.image)?;
-            let data = Data {
-                at: pieces.len() as u64,
-                size: bytes.len() as u64,
-            };
+            let data = Data { at: pieces.len() as u64, size: bytes.len() as u64 };
             let mode = if file.executable { 0o755 } else { 0o644 };
-            entries.add(
-                entries.path(file.path.as_bytes())?,
-                Kind::File(data),
-                mode,
-                u64::MAX,
-            )?;
+            entries.add(entries.path(file.path.as_bytes())?, Kind::File(data), mode, u64::MAX)?;
             pieces.push(bytes);
         }
         for link in &self.recipe.links {
@@ -229,36 +184,22 @@ impl<'a> Assembler<'a> {
             let path = entries.path(link.path.as_bytes())?;
             entries.add(path, Kind::Symlink(target), 0o777, u64::MAX)?;
         }
-        Ok(Member {
-            name,
-            entries: entries.finish(),
-            content: Content::Memory(pieces),
-        })
+        Ok(Member { name, entries: entries.finish(), content: Content::Memory(pieces) })
     }
 
     /// The layers below with the source of the standard library on top, for as long as it is needed.
     fn source(&self, below: &[(String, Layer)]) -> Result<SourceImage, ImageError> {
         let mut members = self.packages(&self.lock.sources.iter().collect::<Vec<_>>())?;
-        let glob = |pattern: &str| {
-            pattern
-                .parse::<Glob>()
-                .expect("the tool's own are well-formed")
-        };
+        let glob = |pattern: &str| pattern.parse::<Glob>().expect("the tool's own are well-formed");
         let keep = standard_library::SOURCE_PATHS.map(glob);
         let everything = [glob("*")];
-        let filter = Filter {
-            drop: &everything,
-            keep: &keep,
-        };
+        let filter = Filter { drop: &everything, keep: &keep };
         let tree = self.merge(&members, below, filter)?;
         let scratch = Scratch::create(&self.scratch)?;
         let layer = layer::write(&tree, &mut members, scratch.path(), scratch.path())?;
         let mut layers = below.to_vec();
         layers.push(("source".into(), layer));
-        Ok(SourceImage {
-            image: self.image(layers),
-            _scratch: scratch,
-        })
+        Ok(SourceImage { image: self.image(layers), _scratch: scratch })
     }
 }
 
@@ -276,15 +217,7 @@ pub(super) fn mirrors(images: &Images, suite: &str, epoch: Option<u64>) -> Mirro
 /// What the documents of an image say; the environment is that of all images below, the upper ones
 /// overriding.
 pub(super) fn description(name: &str, recipes: &[&Recipe], lock: &Lock) -> Description {
-    let env = recipes
-        .iter()
-        .flat_map(|recipe| recipe.env.clone())
-        .collect();
+    let env = recipes.iter().flat_map(|recipe| recipe.env.clone()).collect();
     let (architecture, epoch) = (lock.architecture.clone(), lock.epoch);
-    Description {
-        name: name.to_owned(),
-        architecture,
-        env,
-        epoch,
-    }
+    Description { name: name.to_owned(), architecture, env, epoch }
 }

@@ -16,10 +16,7 @@ pub struct Paragraph<'a>(&'a str);
 impl<'a> Paragraph<'a> {
     /// The paragraphs of a text, which blank lines separate.
     pub fn all(text: &'a str) -> impl Iterator<Item = Self> {
-        text.split("\n\n")
-            .map(|block| block.trim_matches('\n'))
-            .filter(|b| !b.is_empty())
-            .map(Self)
+        text.split("\n\n").map(|block| block.trim_matches('\n')).filter(|b| !b.is_empty()).map(Self)
     }
 
     /// The value of a field: the rest of its line, and the lines that continue it.
@@ -111,9 +108,7 @@ impl Relation {
     }
 
     fn parse(text: &str, architecture: &str) -> Result<Option<Self>, RelationError> {
-        let error = || RelationError {
-            found: text.to_owned(),
-        };
+        let error = || RelationError { found: text.to_owned() };
         let (text, on) = match text.split_once('[') {
             Some((before, after)) => (before.trim(), after.strip_suffix(']').ok_or_else(error)?),
             None => (text.trim(), ""),
@@ -133,10 +128,7 @@ impl Relation {
         if name.is_empty() || !name.bytes().all(valid) {
             return Err(error());
         }
-        Ok(Some(Self {
-            name: name.to_owned(),
-            bound,
-        }))
+        Ok(Some(Self { name: name.to_owned(), bound }))
     }
 }
 
@@ -171,20 +163,13 @@ fn names_architecture(list: &str, architecture: &str) -> bool {
 /// If the text is no list of relations.
 pub fn clauses(field: &str, architecture: &str) -> Result<Vec<Clause>, RelationError> {
     let mut clauses = Vec::new();
-    for text in field
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-    {
+    for text in field.split(',').map(str::trim).filter(|text| !text.is_empty()) {
         let alternatives = text
             .split('|')
             .filter_map(|one| Relation::parse(one.trim(), architecture).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         if !alternatives.is_empty() {
-            clauses.push(Clause {
-                text: text.to_owned(),
-                alternatives,
-            });
+            clauses.push(Clause { text: text.to_owned(), alternatives });
         }
     }
     Ok(clauses)
@@ -212,10 +197,8 @@ mod tests {
             "amd64",
         )
         .expect("relations");
-        let names: Vec<Vec<&str>> = read
-            .iter()
-            .map(|c| c.alternatives.iter().map(|r| r.name.as_str()).collect())
-            .collect();
+        let names: Vec<Vec<&str>> =
+            read.iter().map(|c| c.alternatives.iter().map(|r| r.name.as_str()).collect()).collect();
         assert_eq!(names, [vec!["gcc", "clang"], vec!["libc6"], vec!["z"]]);
         assert!(read[0].alternatives[1].admits("1:14.0"));
         assert!(!read[0].alternatives[1].admits("99"));
@@ -224,9 +207,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_relation() {
-        for bad in [
-            "a (>= 1", "a (1)", "a (=> 1)", "A", "a b", "a [amd64", "(>= 1)",
-        ] {
+        for bad in ["a (>= 1", "a (1)", "a (=> 1)", "A", "a b", "a [amd64", "(>= 1)"] {
             assert!(clauses(bad, "amd64").is_err(), "{bad}");
         }
     }

@@ -25,31 +25,20 @@ pub fn open(path: &Path, name: &str, folder: &Path, limit: u64) -> Result<Member
     let mut spool = spool_data(BufReader::new(file), folder, limit).map_err(&format)?;
     let size = spool.seek(io::SeekFrom::End(0)).map_err(&format)?;
     if size > limit {
-        return Err(MemberError::TooLarge {
-            member: name.to_owned(),
-            limit,
-        });
+        return Err(MemberError::TooLarge { member: name.to_owned(), limit });
     }
     spool.rewind().map_err(&format)?;
     let entries = index(&spool, size, name)?;
-    Ok(Member {
-        name: name.to_owned(),
-        entries: entries.finish(),
-        content: Content::Spool(spool),
-    })
+    Ok(Member { name: name.to_owned(), entries: entries.finish(), content: Content::Spool(spool) })
 }
 
 fn spool_data(file: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
     let mut archive = ar::Archive::new(file);
-    let mut first = archive
-        .next_entry()
-        .ok_or_else(|| invalid("it is empty"))??;
+    let mut first = archive.next_entry().ok_or_else(|| invalid("it is empty"))??;
     let mut version = String::new();
     first.by_ref().take(16).read_to_string(&mut version)?;
     if first.header().identifier() != b"debian-binary" || !version.starts_with("2.") {
-        return Err(invalid(
-            "its first member is not `debian-binary` of version 2",
-        ));
+        return Err(invalid("its first member is not `debian-binary` of version 2"));
     }
     drop(first);
     while let Some(member) = archive.next_entry() {
@@ -57,20 +46,16 @@ fn spool_data(file: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
         let data = match member.header().identifier() {
             b"data.tar" => decompress(member, folder, limit),
             b"data.tar.gz" => decompress(GzDecoder::new(member), folder, limit),
-            b"data.tar.xz" => decompress(
-                XzReader::new_mem_limit(member, true, XZ_MEMORY_KIB),
-                folder,
-                limit,
-            ),
+            b"data.tar.xz" => {
+                decompress(XzReader::new_mem_limit(member, true, XZ_MEMORY_KIB), folder, limit)
+            }
             b"data.tar.zst" => {
                 let decoder = StreamingDecoder::new(member).map_err(io::Error::other)?;
                 decompress(decoder, folder, limit)
             }
             other if other.starts_with(b"data.tar") => {
                 let found = String::from_utf8_lossy(other).into_owned();
-                return Err(invalid(&format!(
-                    "`{found}` is compressed in a way not known here"
-                )));
+                return Err(invalid(&format!("`{found}` is compressed in a way not known here")));
             }
             _ => continue,
         };
@@ -116,14 +101,9 @@ pub(super) fn index(spool: &File, size: u64, name: &str) -> Result<Entries, Memb
             EntryType::Symlink => Kind::Symlink(entries.link_target(&path, &link)?),
             EntryType::Link => Kind::File(entries.hard_link(&path, &link)?),
             EntryType::Regular | EntryType::Continuous => {
-                let data = Data {
-                    at: entry.raw_file_position(),
-                    size: entry.size(),
-                };
+                let data = Data { at: entry.raw_file_position(), size: entry.size() };
                 if data.at.checked_add(data.size).is_none_or(|end| end > size) {
-                    let problem = EntryProblem::Cut {
-                        expected: data.size,
-                    };
+                    let problem = EntryProblem::Cut { expected: data.size };
                     return Err(entries.error(&raw_path, problem));
                 }
                 Kind::File(data)

@@ -38,11 +38,7 @@ pub enum DownloadError {
 
 fn listed(attempts: &[HttpError]) -> String {
     let lines = attempts.iter().map(|attempt| format!("\n  {attempt}"));
-    if attempts.is_empty() {
-        ": there is no mirror to ask".into()
-    } else {
-        lines.collect()
-    }
+    if attempts.is_empty() { ": there is no mirror to ask".into() } else { lines.collect() }
 }
 
 /// The store of downloaded files.
@@ -58,10 +54,7 @@ impl<'a> Downloads<'a> {
     /// # Errors
     /// If its folder can't be created.
     pub fn open(cache: &Cache, shell: &'a Shell) -> Result<Self, CacheError> {
-        Ok(Self {
-            folder: cache.dir("downloads/sha256")?,
-            shell,
-        })
+        Ok(Self { folder: cache.dir("downloads/sha256")?, shell })
     }
 
     /// Where a file lies, once it is there.
@@ -84,15 +77,9 @@ impl<'a> Downloads<'a> {
         mirrors: &Mirrors,
         packages: &[&Package],
     ) -> Result<(), DownloadError> {
-        let expected = |p: &Package| Expected {
-            size: p.size,
-            sha256: p.sha256,
-        };
-        let missing: Vec<&Package> = packages
-            .iter()
-            .copied()
-            .filter(|p| !self.has(expected(p)))
-            .collect();
+        let expected = |p: &Package| Expected { size: p.size, sha256: p.sha256 };
+        let missing: Vec<&Package> =
+            packages.iter().copied().filter(|p| !self.has(expected(p))).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -118,9 +105,7 @@ impl<'a> Downloads<'a> {
         };
         let result = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..PARALLEL).map(|_| scope.spawn(work)).collect();
-            threads
-                .into_iter()
-                .try_for_each(|t| t.join().expect("no download panics"))
+            threads.into_iter().try_for_each(|t| t.join().expect("no download panics"))
         });
         bar.finish_and_clear();
         result
@@ -163,11 +148,7 @@ impl<'a> Downloads<'a> {
                 Err(error) => attempts.push(error),
             }
         }
-        Err(DownloadError::Unavailable {
-            name: name.to_owned(),
-            sha256: expected.sha256,
-            attempts,
-        })
+        Err(DownloadError::Unavailable { name: name.to_owned(), sha256: expected.sha256, attempts })
     }
 
     /// A bar for `total` bytes, hidden where there is no terminal.
@@ -177,9 +158,7 @@ impl<'a> Downloads<'a> {
         )
         .expect("the template is well-formed")
         .progress_chars("=> ");
-        let bar = ProgressBar::new(total)
-            .with_style(style)
-            .with_prefix("Downloading");
+        let bar = ProgressBar::new(total).with_style(style).with_prefix("Downloading");
         self.shell.progress().add(bar)
     }
 }

@@ -99,9 +99,7 @@ impl Default for Http {
 impl Http {
     /// A client with the machine's certificates and the environment's proxies.
     pub fn new() -> Self {
-        let tls = TlsConfig::builder()
-            .root_certs(RootCerts::PlatformVerifier)
-            .build();
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .user_agent(concat!("keyway/", env!("CARGO_PKG_VERSION")))
@@ -110,9 +108,7 @@ impl Http {
             .timeout_recv_response(Some(STALL))
             .timeout_per_read(Some(STALL))
             .build();
-        Self {
-            agent: config.into(),
-        }
+        Self { agent: config.into() }
     }
 
     /// A document of at most `limit` bytes.
@@ -122,22 +118,15 @@ impl Http {
     pub fn get(&self, url: &str, limit: u64) -> Result<Vec<u8>, HttpError> {
         let mut response = self.request(url, 0)?;
         let mut bytes = Vec::new();
-        let read = response
-            .body_mut()
-            .as_reader()
-            .take(limit + 1)
-            .read_to_end(&mut bytes);
+        let read = response.body_mut().as_reader().take(limit + 1).read_to_end(&mut bytes);
         match read {
-            Ok(_) if bytes.len() as u64 > limit => Err(HttpError::TooLarge {
-                url: url.to_owned(),
-                limit,
-            }),
+            Ok(_) if bytes.len() as u64 > limit => {
+                Err(HttpError::TooLarge { url: url.to_owned(), limit })
+            }
             Ok(_) => Ok(bytes),
-            Err(source) => Err(HttpError::Broken {
-                url: url.to_owned(),
-                received: bytes.len() as u64,
-                source,
-            }),
+            Err(source) => {
+                Err(HttpError::Broken { url: url.to_owned(), received: bytes.len() as u64, source })
+            }
         }
     }
 
@@ -154,10 +143,7 @@ impl Http {
         part: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), HttpError> {
-        let disk = |source| HttpError::Disk {
-            path: part.display().to_string(),
-            source,
-        };
+        let disk = |source| HttpError::Disk { path: part.display().to_string(), source };
         let mut transfer = Transfer::open(part, expected).map_err(disk)?;
         progress(transfer.received);
         let mut resumptions = 0;
@@ -174,11 +160,7 @@ impl Http {
                 Err(Copy::Line(_)) if transfer.received > before && resumptions < RESUMPTIONS => {}
                 Err(Copy::Line(source)) => {
                     let (url, received) = (url.to_owned(), transfer.received);
-                    return Err(HttpError::Broken {
-                        url,
-                        received,
-                        source,
-                    });
+                    return Err(HttpError::Broken { url, received, source });
                 }
                 Err(Copy::TooMuch) => {
                     transfer.restart().map_err(disk)?;
@@ -196,11 +178,7 @@ impl Http {
                 return self.download(url, expected, part, progress);
             }
             let (url, expected) = (url.to_owned(), expected.sha256);
-            return Err(HttpError::Content {
-                url,
-                expected,
-                found,
-            });
+            return Err(HttpError::Content { url, expected, found });
         }
         transfer.file.sync_all().map_err(disk)
     }
@@ -211,14 +189,8 @@ impl Http {
             request = request.header("Range", format!("bytes={from}-"));
         }
         request.call().map_err(|error| match error {
-            ureq::Error::StatusCode(status) => HttpError::Status {
-                url: url.to_owned(),
-                status,
-            },
-            source => HttpError::Transport {
-                url: url.to_owned(),
-                source: Box::new(source),
-            },
+            ureq::Error::StatusCode(status) => HttpError::Status { url: url.to_owned(), status },
+            source => HttpError::Transport { url: url.to_owned(), source: Box::new(source) },
         })
     }
 }
@@ -241,18 +213,9 @@ enum Copy {
 impl Transfer {
     /// Takes up what `part` holds; more than the file can have is thrown away.
     fn open(part: &Path, expected: Expected) -> io::Result<Self> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(part)?;
-        let mut transfer = Self {
-            file,
-            expected,
-            received: 0,
-            hasher: Hasher::new(),
-        };
+        let file =
+            File::options().create(true).truncate(false).read(true).write(true).open(part)?;
+        let mut transfer = Self { file, expected, received: 0, hasher: Hasher::new() };
         if transfer.file.metadata()?.len() <= expected.size {
             transfer.received = io::copy(&mut transfer.file, &mut transfer.hasher)?;
         } else {

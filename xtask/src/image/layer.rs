@@ -55,30 +55,19 @@ pub fn write(
             size: 0,
         };
         write_tar(tree, members, &mut out)?;
-        out.flush()
-            .map_err(CacheError::io("write a layer in", folder))?;
+        out.flush().map_err(CacheError::io("write a layer in", folder))?;
         (out.hasher.finish(), out.size)
     };
     let path = folder.join(format!("{diff_id}.tar"));
-    file.as_file()
-        .sync_all()
-        .map_err(CacheError::io("sync", &path))?;
-    let mut permissions = file
-        .as_file()
-        .metadata()
-        .map_err(CacheError::io("look at", &path))?
-        .permissions();
+    file.as_file().sync_all().map_err(CacheError::io("sync", &path))?;
+    let mut permissions =
+        file.as_file().metadata().map_err(CacheError::io("look at", &path))?.permissions();
     make_readable(&mut permissions);
     file.as_file()
         .set_permissions(permissions)
         .map_err(CacheError::io("set the mode of", &path))?;
-    file.persist(&path)
-        .map_err(|e| CacheError::io("rename into place", &path)(e.error))?;
-    Ok(Layer {
-        diff_id,
-        size,
-        file: path,
-    })
+    file.persist(&path).map_err(|e| CacheError::io("rename into place", &path)(e.error))?;
+    Ok(Layer { diff_id, size, file: path })
 }
 
 #[cfg(unix)]
@@ -104,21 +93,11 @@ pub fn write_tar(
     for (path, node) in &tree.nodes {
         let hard_link = hard_links.get(path.as_str()).copied();
         append(&mut builder, path, node, hard_link, members).map_err(|source| {
-            let member = members
-                .get(node.member)
-                .map_or_else(String::new, |m| m.name.clone());
-            LayerError::Copy {
-                path: path.clone(),
-                member,
-                source,
-            }
+            let member = members.get(node.member).map_or_else(String::new, |m| m.name.clone());
+            LayerError::Copy { path: path.clone(), member, source }
         })?;
     }
-    let end = |source| LayerError::Copy {
-        path: "the end".into(),
-        member: String::new(),
-        source,
-    };
+    let end = |source| LayerError::Copy { path: "the end".into(), member: String::new(), source };
     builder.finish().map_err(end)
 }
 
@@ -137,20 +116,12 @@ fn append(
     };
     let mut header = Header::new_ustar();
     header.set_entry_type(kind);
-    header.set_mode(if kind == EntryType::Symlink {
-        0o777
-    } else {
-        node.mode
-    });
+    header.set_mode(if kind == EntryType::Symlink { 0o777 } else { node.mode });
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(node.mtime);
     header.set_size(size);
-    let name = if kind == EntryType::Directory {
-        format!("{path}/")
-    } else {
-        path.to_owned()
-    };
+    let name = if kind == EntryType::Directory { format!("{path}/") } else { path.to_owned() };
     let mut extensions: Vec<(&str, &[u8])> = Vec::new();
     if !name.is_ascii() || header.set_path(&name).is_err() {
         extensions.push(("path", name.as_bytes()));
@@ -180,11 +151,7 @@ fn append(
 /// What stands in a header whose real name is in the pax header before it.
 fn stand_in(name: &str) -> String {
     let plain = |c: char| {
-        if c.is_ascii_graphic() && c != '/' {
-            c
-        } else {
-            '_'
-        }
+        if c.is_ascii_graphic() && c != '/' { c } else { '_' }
     };
     name.chars().map(plain).take(90).collect()
 }

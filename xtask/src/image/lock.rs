@@ -120,9 +120,7 @@ impl<'de> Deserialize<'de> for LayerContent {
             ("files", "") => Ok(Self::Files),
             ("wheel", name) if !name.is_empty() => Ok(Self::Wheel(name.to_owned())),
             ("std", target) => target.parse().map(Self::Std).map_err(D::Error::custom),
-            _ => Err(D::Error::custom(format_args!(
-                "`{text}` is no content of a layer"
-            ))),
+            _ => Err(D::Error::custom(format_args!("`{text}` is no content of a layer"))),
         }
     }
 }
@@ -250,19 +248,12 @@ impl Lock {
     pub fn read(folder: &Path, image: &str) -> Result<Self, LockError> {
         let path = Self::path(folder, image);
         let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => LockError::Missing {
-                image: image.to_owned(),
-                path: path.clone(),
-            },
-            _ => LockError::Read {
-                path: path.clone(),
-                source,
-            },
+            io::ErrorKind::NotFound => {
+                LockError::Missing { image: image.to_owned(), path: path.clone() }
+            }
+            _ => LockError::Read { path: path.clone(), source },
         })?;
-        let parse = |source| LockError::Parse {
-            path: path.clone(),
-            source: Box::new(source),
-        };
+        let parse = |source| LockError::Parse { path: path.clone(), source: Box::new(source) };
         if let Some(found) = version_of(&text).filter(|found| *found != i64::from(VERSION)) {
             return Err(LockError::OtherVersion { path, found });
         }
@@ -280,10 +271,7 @@ impl Lock {
     /// The file's text.
     pub fn to_text(&self) -> String {
         let body = toml::to_string(self).expect("a lock has string keys and no odd numbers");
-        format!(
-            "# Written by `cargo xtask images lock {}`; do not edit.\n{body}",
-            self.image
-        )
+        format!("# Written by `cargo xtask images lock {}`; do not edit.\n{body}", self.image)
     }
 
     /// Writes the lock into `folder`.
@@ -291,10 +279,7 @@ impl Lock {
     /// # Errors
     /// If the file can't be written; an older one is then untouched.
     pub fn write(&self, folder: &Path) -> Result<(), LockError> {
-        Ok(write_atomically(
-            &Self::path(folder, &self.image),
-            self.to_text().as_bytes(),
-        )?)
+        Ok(write_atomically(&Self::path(folder, &self.image), self.to_text().as_bytes())?)
     }
 
     /// Whether the lock stands on the image below as that is locked now.
@@ -308,9 +293,7 @@ impl Lock {
             return Ok(());
         }
         let short = |digest: Option<Digest>| digest.map_or("nothing".into(), |d| d.short());
-        let below = below
-            .map(|lock| &lock.image)
-            .or(self.from.as_ref().map(|from| &from.image));
+        let below = below.map(|lock| &lock.image).or(self.from.as_ref().map(|from| &from.image));
         Err(LockError::BelowChanged {
             image: self.image.clone(),
             below: below.cloned().unwrap_or_default(),
@@ -321,16 +304,12 @@ impl Lock {
 
     /// The toolchain record of a target.
     pub fn toolchain(&self, target: &Triple) -> Option<&LockedToolchain> {
-        self.toolchains
-            .iter()
-            .find(|toolchain| toolchain.record.target == *target)
+        self.toolchains.iter().find(|toolchain| toolchain.record.target == *target)
     }
 }
 
 /// The version line, which stands before all that another version may have changed.
 fn version_of(text: &str) -> Option<i64> {
-    let line = text
-        .lines()
-        .find(|line| !line.starts_with('#') && !line.trim().is_empty())?;
+    let line = text.lines().find(|line| !line.starts_with('#') && !line.trim().is_empty())?;
     line.strip_prefix("version = ")?.trim().parse().ok()
 }

@@ -54,21 +54,13 @@ pub(super) fn lock(
         };
         let (diff_id, size) = (made.diff_id, made.size);
         layers.push((content.to_string(), made));
-        lock.layers.push(LockedLayer {
-            content,
-            diff_id,
-            size,
-        });
+        lock.layers.push(LockedLayer { content, diff_id, size });
     }
     let mut recipes: Vec<&Recipe> = below.iter().map(|locked| &locked.recipe).collect();
     recipes.push(&recipe);
     let made = oci::image(description(image, &recipes, &lock), layers);
     (lock.config, lock.manifest) = (made.config, made.manifest);
-    let locks: Vec<&Lock> = below
-        .iter()
-        .map(|locked| &locked.lock)
-        .chain([&lock])
-        .collect();
+    let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).chain([&lock]).collect();
     lock.toolchains = toolchains(images, image, &recipe, &locks, &made, runner)?;
     lock.write(&images.recipes)?;
     let total = made.layers.iter().map(|layer| layer.size).sum();
@@ -85,12 +77,7 @@ fn contents(recipe: &Recipe) -> Vec<LayerContent> {
     if !recipe.packages.is_empty() {
         contents.push(LayerContent::Packages);
     }
-    contents.extend(
-        recipe
-            .wheels
-            .iter()
-            .map(|wheel| LayerContent::Wheel(wheel.name.clone())),
-    );
+    contents.extend(recipe.wheels.iter().map(|wheel| LayerContent::Wheel(wheel.name.clone())));
     if !recipe.files.is_empty() || !recipe.links.is_empty() {
         contents.push(LayerContent::Files);
     }
@@ -115,10 +102,8 @@ fn resolve(
     let (suite, architecture) = (&recipe.suite, &recipe.architecture);
     let archive = Archive::fetch(&http, &mirrors, &keyring, &downloads, suite, architecture)?;
     let index = Index::parse(&archive.index, architecture)?;
-    let installed: Vec<Package> = below
-        .iter()
-        .flat_map(|locked| locked.lock.packages.iter().cloned())
-        .collect();
+    let installed: Vec<Package> =
+        below.iter().flat_map(|locked| locked.lock.packages.iter().cloned()).collect();
     let packages = index.closure(&recipe.packages, &recipe.without, &installed)?;
     let mut sources: Vec<Package> = Vec::new();
     for library in &recipe.standard_libraries {
@@ -129,10 +114,9 @@ fn resolve(
     let scratch = images.scratch()?;
     let fetch = |wheel| wheel::fetch(wheel, None, &downloads, &http, &scratch);
     let wheels: Vec<LockedWheel> = recipe.wheels.iter().map(fetch).collect::<Result<_, _>>()?;
-    let from = below.last().map(|locked| From {
-        image: locked.lock.image.clone(),
-        manifest: locked.lock.manifest,
-    });
+    let from = below
+        .last()
+        .map(|locked| From { image: locked.lock.image.clone(), manifest: locked.lock.manifest });
     Ok(Lock {
         version: VERSION,
         image: image.to_owned(),
@@ -164,11 +148,7 @@ fn remembered(
     let mut key = Hasher::new();
     let image = assembler.image(below.to_vec());
     let sources = lock.sources.iter().map(|source| source.sha256.to_string());
-    let parts = [
-        image.manifest.to_string(),
-        content.to_string(),
-        standard_library::SCRIPT.into(),
-    ];
+    let parts = [image.manifest.to_string(), content.to_string(), standard_library::SCRIPT.into()];
     for part in parts.into_iter().chain(sources) {
         // A `Hasher` takes all that is written to it.
         let _ = writeln!(key, "{} {part}", part.len());
@@ -178,23 +158,13 @@ fn remembered(
     let known = fs::read_to_string(&note).ok().and_then(|text| {
         let (diff_id, size) = text.trim().split_once(' ')?;
         let (diff_id, size) = (diff_id.parse().ok()?, size.parse().ok()?);
-        stored(
-            &store,
-            &LockedLayer {
-                content: content.clone(),
-                diff_id,
-                size,
-            },
-        )
+        stored(&store, &LockedLayer { content: content.clone(), diff_id, size })
     });
     if let Some(known) = known {
         return Ok(known);
     }
     let made = assembler.layer(content, below)?;
-    write_atomically(
-        &note,
-        format!("{} {}\n", made.diff_id, made.size).as_bytes(),
-    )?;
+    write_atomically(&note, format!("{} {}\n", made.diff_id, made.size).as_bytes())?;
     Ok(made)
 }
 
@@ -212,14 +182,12 @@ fn toolchains(
         let std = match &toolchain.std {
             Some(package) => {
                 let mut all = locks.iter().flat_map(|lock| &lock.packages);
-                all.find(|known| known.name == *package)
-                    .map(|package| package.sha256)
+                all.find(|known| known.name == *package).map(|package| package.sha256)
             }
             None => {
                 let content = LayerContent::Std(toolchain.target.clone());
                 let mut all = locks.iter().flat_map(|lock| &lock.layers);
-                all.find(|layer| layer.content == content)
-                    .map(|layer| layer.diff_id)
+                all.find(|layer| layer.content == content).map(|layer| layer.diff_id)
             }
         };
         let std = std.ok_or_else(|| ImageError::NoStandardLibrary {

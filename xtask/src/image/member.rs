@@ -137,11 +137,7 @@ pub enum EntryProblem {
 impl Member {
     /// For `map_err`: says which member is not of which format.
     pub(super) fn format(name: &str, format: &'static str) -> impl Fn(io::Error) -> MemberError {
-        move |source| MemberError::Format {
-            member: name.to_owned(),
-            format,
-            source,
-        }
+        move |source| MemberError::Format { member: name.to_owned(), format, source }
     }
 }
 
@@ -167,11 +163,7 @@ impl Content {
             }
             Self::Files(paths) => copy_buffered(File::open(&paths[index])?.take(data.size), out)?,
         };
-        if copied == data.size {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        if copied == data.size { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 
@@ -199,21 +191,13 @@ pub struct Entries {
 impl Entries {
     /// For the member of this name.
     pub fn of(member: &str) -> Self {
-        Self {
-            member: member.to_owned(),
-            list: Vec::new(),
-            by_path: HashMap::new(),
-        }
+        Self { member: member.to_owned(), list: Vec::new(), by_path: HashMap::new() }
     }
 
     /// An error about one entry.
     pub fn error(&self, path: &[u8], problem: EntryProblem) -> MemberError {
         let path = String::from_utf8_lossy(path).chars().take(200).collect();
-        MemberError::Entry {
-            member: self.member.clone(),
-            path,
-            problem,
-        }
+        MemberError::Entry { member: self.member.clone(), path, problem }
     }
 
     /// The path of an entry in its checked form; empty for the root itself.
@@ -257,12 +241,7 @@ impl Entries {
             }
             return Ok(());
         }
-        self.list.push(Entry {
-            path,
-            kind,
-            mode: mode & 0o1777,
-            mtime,
-        });
+        self.list.push(Entry { path, kind, mode: mode & 0o1777, mtime });
         Ok(())
     }
 
@@ -271,9 +250,7 @@ impl Entries {
     /// # Errors
     /// If there is no such file before it.
     pub fn hard_link(&self, path: &str, target: &[u8]) -> Result<Data, MemberError> {
-        let named = check_path(target)
-            .ok()
-            .and_then(|target| self.by_path.get(&target));
+        let named = check_path(target).ok().and_then(|target| self.by_path.get(&target));
         match named.map(|at| &self.list[*at].kind) {
             Some(Kind::File(data)) => Ok(*data),
             _ => {
@@ -298,10 +275,7 @@ fn check_path(raw: &[u8]) -> Result<String, EntryProblem> {
         return Err(EntryProblem::Absolute);
     }
     let mut path = String::with_capacity(text.len());
-    for part in text
-        .split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-    {
+    for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
         if part == ".." {
             return Err(EntryProblem::Parent);
         }

@@ -52,11 +52,7 @@ impl Mirrors {
         let mut add = |base: &str, origin| {
             let base = base.trim_end_matches('/').to_owned();
             if !base.is_empty() && seen.insert(base.clone()) {
-                candidates.push(Candidate {
-                    base,
-                    origin,
-                    debian: OnceLock::new(),
-                });
+                candidates.push(Candidate { base, origin, debian: OnceLock::new() });
             }
         };
         user.iter().for_each(|base| add(base, Origin::User));
@@ -64,15 +60,9 @@ impl Mirrors {
         if let Some(epoch) = epoch {
             // A state appears in the archive some hours after its date, and the next point release is
             // weeks away, so the state a day later is the same one.
-            add(
-                &format!("{SNAPSHOTS}/{}", release::timestamp(epoch + 86_400)),
-                Origin::Snapshot,
-            );
+            add(&format!("{SNAPSHOTS}/{}", release::timestamp(epoch + 86_400)), Origin::Snapshot);
         }
-        Self {
-            suite: suite.to_owned(),
-            candidates,
-        }
+        Self { suite: suite.to_owned(), candidates }
     }
 
     /// The addresses of a file, in the order in which to try them. Whether a mirror of the machine is
@@ -90,9 +80,7 @@ impl Mirrors {
 
     /// The mirrors and who named them, asking none.
     pub fn list(&self) -> impl Iterator<Item = (&str, Origin)> {
-        self.candidates
-            .iter()
-            .map(|candidate| (candidate.base.as_str(), candidate.origin))
+        self.candidates.iter().map(|candidate| (candidate.base.as_str(), candidate.origin))
     }
 }
 
@@ -100,11 +88,8 @@ impl Candidate {
     fn is_debian(&self, http: &Http, suite: &str) -> bool {
         self.origin != Origin::Machine
             || *self.debian.get_or_init(|| {
-                http.get(
-                    &format!("{}/dists/{suite}/InRelease", self.base),
-                    RELEASE_LIMIT,
-                )
-                .is_ok_and(|bytes| claims_debian(&bytes))
+                http.get(&format!("{}/dists/{suite}/InRelease", self.base), RELEASE_LIMIT)
+                    .is_ok_and(|bytes| claims_debian(&bytes))
             })
     }
 }
@@ -113,11 +98,7 @@ impl Candidate {
 /// `KEYWAY_DEBIAN_MIRROR`, which blanks separate.
 pub fn of_user(arguments: &[String]) -> Vec<String> {
     let variable = std::env::var("KEYWAY_DEBIAN_MIRROR").unwrap_or_default();
-    arguments
-        .iter()
-        .cloned()
-        .chain(variable.split_whitespace().map(str::to_owned))
-        .collect()
+    arguments.iter().cloned().chain(variable.split_whitespace().map(str::to_owned)).collect()
 }
 
 /// The HTTP addresses that the apt sources under `apt` (on Debian `/etc/apt`) name; none where
@@ -135,10 +116,7 @@ pub fn of_machine(apt: &Path) -> Vec<String> {
             continue;
         };
         match file.extension().and_then(|extension| extension.to_str()) {
-            Some("list") => text
-                .lines()
-                .filter_map(one_line)
-                .for_each(|uri| found.push(uri)),
+            Some("list") => text.lines().filter_map(one_line).for_each(|uri| found.push(uri)),
             Some("sources") => found.extend(deb822(&text)),
             _ => {}
         }
@@ -158,17 +136,12 @@ fn one_line(line: &str) -> Option<String> {
 }
 
 fn deb822(text: &str) -> Vec<String> {
-    let text: String = text
-        .lines()
-        .filter(|line| !line.starts_with('#'))
-        .flat_map(|line| [line, "\n"])
-        .collect();
+    let text: String =
+        text.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line, "\n"]).collect();
     let mut found = Vec::new();
     for paragraph in Paragraph::all(&text) {
         let is = |field, word: &str| {
-            paragraph
-                .field(field)
-                .is_some_and(|value| value.split_whitespace().any(|w| w == word))
+            paragraph.field(field).is_some_and(|value| value.split_whitespace().any(|w| w == word))
         };
         if is("Types", "deb") && !is("Enabled", "no") {
             let uris = paragraph.field("URIs").unwrap_or_default();
@@ -201,17 +174,10 @@ mod tests {
              Suites: trixie\n\nTypes: deb\nEnabled: no\nURIs: http://off.example\n\n\
              Types: deb-src\nURIs: http://source.example\n",
         );
-        write(
-            &lists.join("c.list.disabled"),
-            "deb http://disabled.example/ x main\n",
-        );
+        write(&lists.join("c.list.disabled"), "deb http://disabled.example/ x main\n");
         assert_eq!(
             of_machine(apt.path()),
-            [
-                "http://one.example/debian",
-                "https://two.example/debian",
-                "http://three.example"
-            ]
+            ["http://one.example/debian", "https://two.example/debian", "http://three.example"]
         );
         assert!(of_machine(&apt.path().join("nowhere")).is_empty());
     }
@@ -221,10 +187,7 @@ mod tests {
         let mirrors = Mirrors::new(
             "trixie",
             &["http://user.example/debian/".into()],
-            &[
-                "http://machine.example".into(),
-                "http://user.example/debian".into(),
-            ],
+            &["http://machine.example".into(), "http://user.example/debian".into()],
             Some(1_795_252_544),
         );
         let listed: Vec<_> = mirrors.list().collect();
@@ -233,10 +196,7 @@ mod tests {
             [
                 ("http://user.example/debian", Origin::User),
                 ("http://machine.example", Origin::Machine),
-                (
-                    "https://snapshot.debian.org/archive/debian/20261122T091544Z",
-                    Origin::Snapshot
-                ),
+                ("https://snapshot.debian.org/archive/debian/20261122T091544Z", Origin::Snapshot),
             ]
         );
     }

@@ -33,25 +33,15 @@ pub struct Description {
 
 /// An image of `layers`, lowest first, each with what it holds.
 pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
-    let Description {
-        name,
-        architecture,
-        env,
-        epoch,
-    } = description;
+    let Description { name, architecture, env, epoch } = description;
     let created = rfc3339(epoch);
     let history: Vec<Value> = layers
         .iter()
         .map(|(content, _)| json!({ "created": created, "created_by": format!("keyway: {content}") }))
         .collect();
-    let variables: Vec<String> = env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    let diff_ids: Vec<String> = layers
-        .iter()
-        .map(|(_, layer)| layer.diff_id.prefixed())
-        .collect();
+    let variables: Vec<String> =
+        env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let diff_ids: Vec<String> = layers.iter().map(|(_, layer)| layer.diff_id.prefixed()).collect();
     let config_json = document(&json!({
         "architecture": architecture,
         "config": { "Env": variables },
@@ -62,10 +52,8 @@ pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
     }));
     let config = Digest::of(&config_json);
     let layers: Vec<Layer> = layers.into_iter().map(|(_, layer)| layer).collect();
-    let blobs: Vec<Value> = layers
-        .iter()
-        .map(|layer| descriptor(LAYER, layer.diff_id, layer.size))
-        .collect();
+    let blobs: Vec<Value> =
+        layers.iter().map(|layer| descriptor(LAYER, layer.diff_id, layer.size)).collect();
     let manifest_json = document(&json!({
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -73,16 +61,7 @@ pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
         "layers": blobs,
     }));
     let manifest = Digest::of(&manifest_json);
-    Image {
-        name,
-        config,
-        manifest,
-        config_json,
-        manifest_json,
-        layers,
-        env,
-        epoch,
-    }
+    Image { name, config, manifest, config_json, manifest_json, layers, env, epoch }
 }
 
 /// The tag that an engine shows for an image; only for people, since it is found by digest.
@@ -103,11 +82,7 @@ pub fn write_archive(image: &Image, out: &mut dyn Write) -> io::Result<()> {
         "mediaType": "application/vnd.oci.image.index.v1+json",
         "manifests": [named],
     }));
-    let layers: Vec<String> = image
-        .layers
-        .iter()
-        .map(|layer| blob(layer.diff_id))
-        .collect();
+    let layers: Vec<String> = image.layers.iter().map(|layer| blob(layer.diff_id)).collect();
     let docker = document(&json!([{
         "Config": blob(image.config),
         "RepoTags": [tag(image)],
@@ -116,10 +91,7 @@ pub fn write_archive(image: &Image, out: &mut dyn Write) -> io::Result<()> {
     let mut archive = Builder::new(out);
     let mut add =
         |path: &str, bytes: &[u8]| archive.append(&header(path, bytes.len() as u64)?, bytes);
-    add(
-        "oci-layout",
-        &document(&json!({ "imageLayoutVersion": "1.0.0" })),
-    )?;
+    add("oci-layout", &document(&json!({ "imageLayoutVersion": "1.0.0" })))?;
     add("index.json", &index)?;
     add("manifest.json", &docker)?;
     add(&blob(image.manifest), &image.manifest_json)?;
@@ -128,9 +100,7 @@ pub fn write_archive(image: &Image, out: &mut dyn Write) -> io::Result<()> {
         let file = File::open(&layer.file)?;
         if file.metadata()?.len() != layer.size {
             let path = layer.file.display();
-            return Err(io::Error::other(format!(
-                "layer `{path}` is not of its size any more"
-            )));
+            return Err(io::Error::other(format!("layer `{path}` is not of its size any more")));
         }
         archive.append(&header(&blob(layer.diff_id), layer.size)?, file)?;
     }
@@ -146,9 +116,7 @@ fn descriptor(media_type: &str, digest: Digest, size: u64) -> Value {
 }
 
 fn document(value: &Value) -> Vec<u8> {
-    canonical::compact(value)
-        .expect("no document holds a float")
-        .into_bytes()
+    canonical::compact(value).expect("no document holds a float").into_bytes()
 }
 
 fn header(path: &str, size: u64) -> io::Result<Header> {

@@ -115,11 +115,8 @@ impl FileEntry {
     /// If it can't be read.
     pub fn content(&self, folder: &Path, image: &str) -> Result<Vec<u8>, RecipeError> {
         let path = folder.join(&self.source);
-        let error = |source| RecipeError::Read {
-            image: image.to_owned(),
-            path: path.clone(),
-            source,
-        };
+        let error =
+            |source| RecipeError::Read { image: image.to_owned(), path: path.clone(), source };
         fs::read(&path).map(line_feeds).map_err(error)
     }
 }
@@ -193,9 +190,7 @@ impl FromStr for Glob {
 
 impl<'de> Deserialize<'de> for Glob {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -258,15 +253,10 @@ impl Recipe {
     pub fn read(folder: &Path, image: &str) -> Result<(Self, Digest), RecipeError> {
         let path = folder.join(format!("{image}.toml"));
         let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => RecipeError::Missing {
-                image: image.to_owned(),
-                path: path.clone(),
-            },
-            _ => RecipeError::Read {
-                image: image.to_owned(),
-                path: path.clone(),
-                source,
-            },
+            io::ErrorKind::NotFound => {
+                RecipeError::Missing { image: image.to_owned(), path: path.clone() }
+            }
+            _ => RecipeError::Read { image: image.to_owned(), path: path.clone(), source },
         })?;
         let recipe: Self = toml::from_str(&text).map_err(|source| RecipeError::Parse {
             path: path.clone(),
@@ -295,32 +285,18 @@ impl Recipe {
         };
         let inside = |field, value: &str| {
             let plain = !value.is_empty()
-                && value
-                    .split('/')
-                    .all(|part| !part.is_empty() && part != "." && part != "..");
-            if plain {
-                Ok(())
-            } else {
-                Err(invalid(field, value, "is no plain relative path"))
-            }
+                && value.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+            if plain { Ok(()) } else { Err(invalid(field, value, "is no plain relative path")) }
         };
         let word = |field, value: &str| {
             let plain = value.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && value
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
-            if plain {
-                Ok(())
-            } else {
-                Err(invalid(field, value, "is no plain name"))
-            }
+                && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
+            if plain { Ok(()) } else { Err(invalid(field, value, "is no plain name")) }
         };
         word("suite", &self.suite)?;
         word("architecture", &self.architecture)?;
         self.from.iter().try_for_each(|name| word("from", name))?;
-        self.packages
-            .iter()
-            .try_for_each(|name| word("package", name))?;
+        self.packages.iter().try_for_each(|name| word("package", name))?;
         for omission in &self.without {
             if omission.why.trim().is_empty() {
                 return Err(invalid("without", &omission.package, "gives no reason"));

@@ -92,10 +92,7 @@ impl Keyring {
     pub fn parse(files: &[(String, Vec<u8>)]) -> Result<Self, ReleaseError> {
         let mut keys = Vec::new();
         for (name, bytes) in files {
-            let error = |source| ReleaseError::Key {
-                name: name.clone(),
-                source: Box::new(source),
-            };
+            let error = |source| ReleaseError::Key { name: name.clone(), source: Box::new(source) };
             let (read, _) =
                 SignedPublicKey::from_reader_many(Cursor::new(bytes.clone())).map_err(error)?;
             for key in read {
@@ -115,17 +112,11 @@ impl Keyring {
     fn verify(&self, from: &str, bytes: &[u8]) -> Result<String, ReleaseError> {
         let (message, _) =
             CleartextSignedMessage::from_armor(Cursor::new(bytes)).map_err(|source| {
-                ReleaseError::Unsigned {
-                    from: from.to_owned(),
-                    source: Box::new(source),
-                }
+                ReleaseError::Unsigned { from: from.to_owned(), source: Box::new(source) }
             })?;
         let valid = self.keys.iter().any(|key| {
             message.verify(key).is_ok()
-                || key
-                    .public_subkeys
-                    .iter()
-                    .any(|subkey| message.verify(subkey).is_ok())
+                || key.public_subkeys.iter().any(|subkey| message.verify(subkey).is_ok())
         });
         if valid {
             return Ok(message.signed_text());
@@ -140,17 +131,12 @@ impl Keyring {
         if signers.is_empty() {
             signers.push("nobody".into());
         }
-        Err(ReleaseError::Untrusted {
-            from: from.to_owned(),
-            signers: signers.join(", "),
-        })
+        Err(ReleaseError::Untrusted { from: from.to_owned(), signers: signers.join(", ") })
     }
 
     /// Fingerprints of the keys, for people.
     pub fn fingerprints(&self) -> impl Iterator<Item = String> {
-        self.keys
-            .iter()
-            .map(|key| key.primary_key.fingerprint().to_string())
+        self.keys.iter().map(|key| key.primary_key.fingerprint().to_string())
     }
 }
 
@@ -166,13 +152,8 @@ impl Release {
         bytes: &[u8],
     ) -> Result<Self, ReleaseError> {
         let text = keyring.verify(from, bytes)?.replace("\r\n", "\n");
-        let missing = |field| ReleaseError::Field {
-            from: from.to_owned(),
-            field,
-        };
-        let paragraph = Paragraph::all(&text)
-            .next()
-            .ok_or_else(|| missing("Codename"))?;
+        let missing = |field| ReleaseError::Field { from: from.to_owned(), field };
+        let paragraph = Paragraph::all(&text).next().ok_or_else(|| missing("Codename"))?;
         let field = |name| paragraph.field(name).ok_or_else(|| missing(name));
         let codename = field("Codename")?;
         if codename != suite {
@@ -188,11 +169,7 @@ impl Release {
             .filter(|line| !line.trim().is_empty())
             .map(|line| parse_file(line).ok_or_else(|| missing("SHA256")))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            codename: codename.to_owned(),
-            epoch,
-            files,
-        })
+        Ok(Self { codename: codename.to_owned(), epoch, files })
     }
 
     /// Size and digest of an index, such as `main/binary-amd64/Packages.xz`.
@@ -203,10 +180,7 @@ impl Release {
         let found = self.files.iter().find(|(listed, _, _)| listed == path);
         found
             .map(|(_, size, digest)| (*size, *digest))
-            .ok_or_else(|| ReleaseError::NoIndex {
-                from: from.to_owned(),
-                index: path.to_owned(),
-            })
+            .ok_or_else(|| ReleaseError::NoIndex { from: from.to_owned(), index: path.to_owned() })
     }
 }
 
@@ -232,16 +206,9 @@ fn parse_date(text: &str) -> Option<u64> {
     let [_, day, month, year, time, "UTC" | "GMT" | "+0000"] = words[..] else {
         return None;
     };
-    let month = MONTHS
-        .as_bytes()
-        .chunks(3)
-        .position(|name| name == month.as_bytes())? as u64
-        + 1;
+    let month = MONTHS.as_bytes().chunks(3).position(|name| name == month.as_bytes())? as u64 + 1;
     let (day, year): (u64, u64) = (day.parse().ok()?, year.parse().ok()?);
-    let clock = time
-        .split(':')
-        .map(|part| part.parse().ok())
-        .collect::<Option<Vec<u64>>>()?;
+    let clock = time.split(':').map(|part| part.parse().ok()).collect::<Option<Vec<u64>>>()?;
     let [hour, minute, second] = clock[..] else {
         return None;
     };
@@ -283,15 +250,7 @@ pub fn timestamp(epoch: u64) -> String {
 /// The form of a time that OCI documents use: `2026-11-21T09:15:44Z`.
 pub fn rfc3339(epoch: u64) -> String {
     let t = timestamp(epoch);
-    format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        &t[..4],
-        &t[4..6],
-        &t[6..8],
-        &t[9..11],
-        &t[11..13],
-        &t[13..15]
-    )
+    format!("{}-{}-{}T{}:{}:{}Z", &t[..4], &t[4..6], &t[6..8], &t[9..11], &t[11..13], &t[13..15])
 }
 
 #[cfg(test)]
@@ -300,15 +259,9 @@ mod tests {
 
     #[test]
     fn reads_dates() {
-        assert_eq!(
-            parse_date("Sat, 21 Nov 2026 09:15:44 UTC"),
-            Some(1_795_252_544)
-        );
+        assert_eq!(parse_date("Sat, 21 Nov 2026 09:15:44 UTC"), Some(1_795_252_544));
         assert_eq!(parse_date("Thu, 01 Jan 1970 00:00:00 UTC"), Some(0));
-        assert_eq!(
-            parse_date("Thu, 29 Feb 2024 23:59:59 +0000"),
-            Some(1_709_251_199)
-        );
+        assert_eq!(parse_date("Thu, 29 Feb 2024 23:59:59 +0000"), Some(1_709_251_199));
         for bad in [
             "",
             "Sat, 21 Nov 2026 09:15:44 CET",

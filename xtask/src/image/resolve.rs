@@ -90,10 +90,7 @@ impl<'a> Index<'a> {
         let mut packages: HashMap<&str, Entry<'_>> = HashMap::new();
         for paragraph in Paragraph::all(text) {
             let name = required("?", paragraph, "Package")?;
-            let entry = Entry {
-                version: required(name, paragraph, "Version")?,
-                paragraph,
-            };
+            let entry = Entry { version: required(name, paragraph, "Version")?, paragraph };
             let older = packages
                 .get(name)
                 .is_some_and(|known| version::compare(entry.version, known.version).is_le());
@@ -104,24 +101,13 @@ impl<'a> Index<'a> {
         let mut provided: HashMap<String, Vec<_>> = HashMap::new();
         for (name, entry) in &packages {
             for clause in read_clauses(name, *entry, "Provides", architecture)? {
-                for Relation {
-                    name: virtual_name,
-                    bound,
-                } in clause.alternatives
-                {
+                for Relation { name: virtual_name, bound } in clause.alternatives {
                     let bound = bound.map(|(_, version)| version);
-                    provided
-                        .entry(virtual_name)
-                        .or_default()
-                        .push((*name, bound));
+                    provided.entry(virtual_name).or_default().push((*name, bound));
                 }
             }
         }
-        Ok(Self {
-            architecture,
-            packages,
-            provided,
-        })
+        Ok(Self { architecture, packages, provided })
     }
 
     /// The packages that `roots` need, sorted by name, without those of `below`.
@@ -136,10 +122,7 @@ impl<'a> Index<'a> {
     ) -> Result<Vec<Package>, ResolveError> {
         let mut selection = Selection {
             index: self,
-            chosen: below
-                .iter()
-                .map(|p| (p.name.clone(), String::new()))
-                .collect(),
+            chosen: below.iter().map(|p| (p.name.clone(), String::new())).collect(),
             queue: VecDeque::new(),
         };
         for name in roots {
@@ -163,15 +146,10 @@ impl<'a> Index<'a> {
             }
         }
         if let Some(name) = unused.first() {
-            return Err(ResolveError::UnusedOmission {
-                name: (*name).to_owned(),
-            });
+            return Err(ResolveError::UnusedOmission { name: (*name).to_owned() });
         }
         for known in below {
-            let found = self
-                .packages
-                .get(known.name.as_str())
-                .map_or("", |e| e.version);
+            let found = self.packages.get(known.name.as_str()).map_or("", |e| e.version);
             if found != known.version {
                 return Err(ResolveError::OtherVersionBelow {
                     name: known.name.clone(),
@@ -181,10 +159,7 @@ impl<'a> Index<'a> {
             }
         }
         let is_below: BTreeSet<&str> = below.iter().map(|p| p.name.as_str()).collect();
-        let chosen = selection
-            .chosen
-            .keys()
-            .filter(|name| !is_below.contains(name.as_str()));
+        let chosen = selection.chosen.keys().filter(|name| !is_below.contains(name.as_str()));
         chosen.map(|name| self.package(name)).collect()
     }
 
@@ -193,25 +168,17 @@ impl<'a> Index<'a> {
     /// # Errors
     /// If it is not in the index, or its entry lacks a field.
     pub fn package(&self, name: &str) -> Result<Package, ResolveError> {
-        let unknown = || ResolveError::Unknown {
-            name: name.to_owned(),
-        };
+        let unknown = || ResolveError::Unknown { name: name.to_owned() };
         let entry = self.packages.get(name).ok_or_else(unknown)?;
-        let broken = |field| ResolveError::Field {
-            package: name.to_owned(),
-            field,
-        };
-        let sha256: Digest = required(name, entry.paragraph, "SHA256")?
-            .parse()
-            .map_err(|_| broken("SHA256"))?;
+        let broken = |field| ResolveError::Field { package: name.to_owned(), field };
+        let sha256: Digest =
+            required(name, entry.paragraph, "SHA256")?.parse().map_err(|_| broken("SHA256"))?;
         Ok(Package {
             name: name.to_owned(),
             version: entry.version.to_owned(),
             architecture: required(name, entry.paragraph, "Architecture")?.to_owned(),
             path: required(name, entry.paragraph, "Filename")?.to_owned(),
-            size: required(name, entry.paragraph, "Size")?
-                .parse()
-                .map_err(|_| broken("Size"))?,
+            size: required(name, entry.paragraph, "Size")?.parse().map_err(|_| broken("Size"))?,
             sha256,
         })
     }
@@ -226,11 +193,7 @@ impl<'a> Index<'a> {
     }
 
     fn has(&self, name: &str, relation: &Relation) -> bool {
-        name == relation.name
-            && self
-                .packages
-                .get(name)
-                .is_some_and(|e| relation.admits(e.version))
+        name == relation.name && self.packages.get(name).is_some_and(|e| relation.admits(e.version))
     }
 
     /// Packages that provide a relation's name in a version within its bound, best first.
@@ -241,24 +204,15 @@ impl<'a> Index<'a> {
             (None, Some(_)) => false,
         };
         let all = self.provided.get(&relation.name).into_iter().flatten();
-        let mut names: Vec<_> = all
-            .filter(|(_, v)| admits(v))
-            .map(|(name, _)| *name)
-            .collect();
+        let mut names: Vec<_> = all.filter(|(_, v)| admits(v)).map(|(name, _)| *name).collect();
         names.sort_by_key(|name| (self.priority(name), *name));
         names
     }
 
     fn priority(&self, name: &str) -> usize {
-        let priority = self
-            .packages
-            .get(name)
-            .and_then(|e| e.paragraph.field("Priority"));
+        let priority = self.packages.get(name).and_then(|e| e.paragraph.field("Priority"));
         let order = ["required", "important", "standard", "optional"];
-        order
-            .iter()
-            .position(|p| Some(*p) == priority)
-            .unwrap_or(order.len())
+        order.iter().position(|p| Some(*p) == priority).unwrap_or(order.len())
     }
 }
 
@@ -267,14 +221,8 @@ fn required<'a>(
     paragraph: Paragraph<'a>,
     field: &'static str,
 ) -> Result<&'a str, ResolveError> {
-    let missing = || ResolveError::Field {
-        package: package.to_owned(),
-        field,
-    };
-    paragraph
-        .field(field)
-        .filter(|value| !value.is_empty())
-        .ok_or_else(missing)
+    let missing = || ResolveError::Field { package: package.to_owned(), field };
+    paragraph.field(field).filter(|value| !value.is_empty()).ok_or_else(missing)
 }
 
 fn read_clauses(
@@ -283,15 +231,8 @@ fn read_clauses(
     field: &str,
     architecture: &str,
 ) -> Result<Vec<Clause>, ResolveError> {
-    let error = |source| ResolveError::Relation {
-        package: package.to_owned(),
-        source,
-    };
-    clauses(
-        entry.paragraph.field(field).unwrap_or_default(),
-        architecture,
-    )
-    .map_err(error)
+    let error = |source| ResolveError::Relation { package: package.to_owned(), source };
+    clauses(entry.paragraph.field(field).unwrap_or_default(), architecture).map_err(error)
 }
 
 /// What is chosen so far, with the package that asked for each.
@@ -314,11 +255,7 @@ impl Selection<'_, '_> {
             let direct = self.chosen.contains_key(&relation.name)
                 && self.index.has(&relation.name, relation);
             direct
-                || self
-                    .index
-                    .providers(relation)
-                    .iter()
-                    .any(|name| self.chosen.contains_key(*name))
+                || self.index.providers(relation).iter().any(|name| self.chosen.contains_key(*name))
         })
     }
 
@@ -330,10 +267,7 @@ impl Selection<'_, '_> {
             if self.index.has(&relation.name, relation) {
                 Some(relation.name.clone())
             } else {
-                self.index
-                    .providers(relation)
-                    .first()
-                    .map(|name| (*name).to_owned())
+                self.index.providers(relation).first().map(|name| (*name).to_owned())
             }
         });
         let Some(name) = found else {

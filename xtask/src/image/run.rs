@@ -41,8 +41,7 @@ impl Scratch {
     /// If it can't be created.
     pub fn create(folder: &Path) -> Result<Self, CacheError> {
         let made = tempfile::Builder::new().prefix("run-").tempdir_in(folder);
-        made.map(Self)
-            .map_err(CacheError::io("create a folder in", folder))
+        made.map(Self).map_err(CacheError::io("create a folder in", folder))
     }
 
     /// Where it lies on the host.
@@ -65,12 +64,7 @@ pub fn script(
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", text, "sh"].map(OsString::from).into();
     argv.extend(arguments.iter().map(OsString::from));
     let epoch = image.epoch.to_string();
-    let env = [
-        ("HOME", OUT),
-        ("LC_ALL", "C.UTF-8"),
-        ("SOURCE_DATE_EPOCH", &epoch),
-        ("TZ", "UTC"),
-    ];
+    let env = [("HOME", OUT), ("LC_ALL", "C.UTF-8"), ("SOURCE_DATE_EPOCH", &epoch), ("TZ", "UTC")];
     let command = Command {
         argv,
         env: env
@@ -86,8 +80,5 @@ pub fn script(
     };
     runner
         .run(image, &command)
-        .map_err(|source| RunError::Failed {
-            image: image.name.clone(),
-            source,
-        })
+        .map_err(|source| RunError::Failed { image: image.name.clone(), source })
 }

@@ -55,23 +55,13 @@ pub fn compile(
     runner: &dyn Runner,
     scratch: &Scratch,
 ) -> Result<Member, StandardLibraryError> {
-    run::script(runner, image, SCRIPT, &[target.as_str()], scratch).map_err(|source| {
-        StandardLibraryError::Compile {
-            target: target.clone(),
-            source,
-        }
-    })?;
+    run::script(runner, image, SCRIPT, &[target.as_str()], scratch)
+        .map_err(|source| StandardLibraryError::Compile { target: target.clone(), source })?;
     let member = collect(target, &scratch.path().join("lib"))?;
-    if member
-        .entries
-        .iter()
-        .any(|entry| entry.path.contains("/libstd-"))
-    {
+    if member.entries.iter().any(|entry| entry.path.contains("/libstd-")) {
         Ok(member)
     } else {
-        Err(StandardLibraryError::Nothing {
-            target: target.clone(),
-        })
+        Err(StandardLibraryError::Nothing { target: target.clone() })
     }
 }
 
@@ -90,17 +80,10 @@ fn collect(target: &Triple, folder: &Path) -> Result<Member, StandardLibraryErro
     let mut paths = Vec::new();
     for (file, path, size) in read().map_err(CacheError::io("read", folder))? {
         let file = entries.path(file.as_encoded_bytes())?;
-        let data = Data {
-            at: paths.len() as u64,
-            size,
-        };
+        let data = Data { at: paths.len() as u64, size };
         let into = format!("usr/lib/rustlib/{target}/lib/{file}");
         entries.add(into, Kind::File(data), 0o644, u64::MAX)?;
         paths.push(path);
     }
-    Ok(Member {
-        name,
-        entries: entries.finish(),
-        content: Content::Files(paths),
-    })
+    Ok(Member { name, entries: entries.finish(), content: Content::Files(paths) })
 }

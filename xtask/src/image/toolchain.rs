@@ -63,12 +63,7 @@ pub fn record(
     scratch: &Path,
 ) -> Result<LockedToolchain, ToolchainError> {
     let out = Scratch::create(scratch)?;
-    let arguments: Vec<&str> = toolchain
-        .linker
-        .command
-        .iter()
-        .map(String::as_str)
-        .collect();
+    let arguments: Vec<&str> = toolchain.linker.command.iter().map(String::as_str).collect();
     run::script(runner, image, SCRIPT, &arguments, &out)?;
     let read = |name: &str| fs::read_to_string(out.path().join(name)).unwrap_or_default();
     let silent = |command: &str, field, found: &str| ToolchainError::Silent {
@@ -79,12 +74,8 @@ pub fn record(
     };
     let compiler = read("rustc");
     let field = |name: &'static str| {
-        let value = compiler
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
-        value
-            .map(str::to_owned)
-            .ok_or_else(|| silent("rustc -vV", name, &compiler))
+        let value = compiler.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        value.map(str::to_owned).ok_or_else(|| silent("rustc -vV", name, &compiler))
     };
     let rustc = Rustc {
         release: field("release")?,
@@ -92,18 +83,12 @@ pub fn record(
         llvm: field("LLVM version")?,
     };
     let output = read("linker");
-    let version = output
-        .lines()
-        .next()
-        .and_then(|line| line.split_whitespace().next_back());
+    let version = output.lines().next().and_then(|line| line.split_whitespace().next_back());
     let version = version.unwrap_or_default().to_owned();
     if version.is_empty() {
         return Err(silent(&arguments.join(" "), "version", &output));
     }
-    let linker = Linker {
-        name: toolchain.linker.name.clone(),
-        version,
-    };
+    let linker = Linker { name: toolchain.linker.name.clone(), version };
     let record = ToolchainRecord {
         crt: toolchain.crt.clone(),
         linker,
@@ -112,24 +97,15 @@ pub fn record(
         std,
         target: toolchain.target.clone(),
     };
-    Ok(LockedToolchain {
-        hash: record.hash(),
-        record,
-    })
+    Ok(LockedToolchain { hash: record.hash(), record })
 }
 
 /// The trusted set that a host compiles in: a line `HASH TARGET` for each toolchain, sorted.
 pub fn trusted_set<'a>(toolchains: impl Iterator<Item = &'a LockedToolchain>) -> String {
-    let mut lines: Vec<(&Triple, Digest)> = toolchains
-        .map(|toolchain| (&toolchain.record.target, toolchain.hash))
-        .collect();
+    let mut lines: Vec<(&Triple, Digest)> =
+        toolchains.map(|toolchain| (&toolchain.record.target, toolchain.hash)).collect();
     lines.sort();
     lines.dedup();
-    let lines = lines
-        .iter()
-        .map(|(target, hash)| format!("{hash} {target}\n"));
-    format!(
-        "# Written by `cargo xtask images lock`; do not edit.\n{}",
-        lines.collect::<String>()
-    )
+    let lines = lines.iter().map(|(target, hash)| format!("{hash} {target}\n"));
+    format!("# Written by `cargo xtask images lock`; do not edit.\n{}", lines.collect::<String>())
 }

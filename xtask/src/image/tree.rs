@@ -110,13 +110,10 @@ impl Below {
         let mut archive = Archive::new(File::open(tar)?);
         for entry in archive.entries_with_seek()? {
             let entry = entry?;
-            let path = String::from_utf8_lossy(&entry.path_bytes())
-                .trim_end_matches('/')
-                .to_owned();
+            let path =
+                String::from_utf8_lossy(&entry.path_bytes()).trim_end_matches('/').to_owned();
             let existing = match entry.header().entry_type() {
-                EntryType::Directory => Existing::Directory {
-                    mode: entry.header().mode()?,
-                },
+                EntryType::Directory => Existing::Directory { mode: entry.header().mode()? },
                 EntryType::Symlink => {
                     let target = entry.link_name_bytes().unwrap_or_default();
                     Existing::Symlink(String::from_utf8_lossy(&target).into_owned())
@@ -147,21 +144,12 @@ impl Tree {
         filter: Filter<'_>,
         epoch: u64,
     ) -> Result<Self, TreeError> {
-        let mut merge = Merge {
-            members,
-            below,
-            epoch,
-            nodes: BTreeMap::new(),
-        };
+        let mut merge = Merge { members, below, epoch, nodes: BTreeMap::new() };
         for (member, entry) in links_outermost_first(members) {
             merge.add(member, entry)?;
         }
         for (at, member) in members.iter().enumerate() {
-            for entry in member
-                .entries
-                .iter()
-                .filter(|e| !matches!(e.kind, Kind::Symlink(_)))
-            {
+            for entry in member.entries.iter().filter(|e| !matches!(e.kind, Kind::Symlink(_))) {
                 merge.add(at, entry)?;
             }
         }
@@ -190,10 +178,7 @@ impl Tree {
 fn links_outermost_first(members: &[Member]) -> Vec<(usize, &Entry)> {
     let mut links: Vec<(usize, &Entry)> = Vec::new();
     for (at, member) in members.iter().enumerate() {
-        let own = member
-            .entries
-            .iter()
-            .filter(|e| matches!(e.kind, Kind::Symlink(_)));
+        let own = member.entries.iter().filter(|e| matches!(e.kind, Kind::Symlink(_)));
         links.extend(own.map(|entry| (at, entry)));
     }
     links.sort_by_key(|(_, entry)| entry.path.matches('/').count());
@@ -230,15 +215,7 @@ fn imply_folders(
             Some(Existing::Directory { mode }) => *mode,
             _ => 0o755,
         };
-        nodes.insert(
-            path,
-            Node {
-                kind: Kind::Directory,
-                mode,
-                mtime: epoch,
-                member,
-            },
-        );
+        nodes.insert(path, Node { kind: Kind::Directory, mode, mtime: epoch, member });
     }
     Ok(())
 }
@@ -258,17 +235,8 @@ impl Merge<'_> {
             self.check_link(member, &path, target)?;
         }
         // A folder's time says nothing, and each package has another one.
-        let mtime = if is_folder {
-            self.epoch
-        } else {
-            entry.mtime.min(self.epoch)
-        };
-        let node = Node {
-            kind: entry.kind.clone(),
-            mode: entry.mode,
-            mtime,
-            member,
-        };
+        let mtime = if is_folder { self.epoch } else { entry.mtime.min(self.epoch) };
+        let node = Node { kind: entry.kind.clone(), mode: entry.mode, mtime, member };
         match self.nodes.get(&path) {
             None => {
                 self.nodes.insert(path, node);
@@ -331,20 +299,9 @@ impl Merge<'_> {
 
     /// A relative link must not climb above the root from the folder that it lies in.
     fn check_link(&self, member: usize, path: &str, target: &str) -> Result<(), TreeError> {
-        let mut depth = if target.starts_with('/') {
-            0
-        } else {
-            path.matches('/').count()
-        };
-        for part in target
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-        {
-            let next = if part == ".." {
-                depth.checked_sub(1)
-            } else {
-                Some(depth + 1)
-            };
+        let mut depth = if target.starts_with('/') { 0 } else { path.matches('/').count() };
+        for part in target.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            let next = if part == ".." { depth.checked_sub(1) } else { Some(depth + 1) };
             depth = next.ok_or_else(|| TreeError::OutOfRoot {
                 path: path.to_owned(),
                 member: self.members[member].name.clone(),

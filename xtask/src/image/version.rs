@@ -22,11 +22,7 @@ impl<'a> Parts<'a> {
     fn of(version: &'a str) -> Self {
         let (epoch, rest) = version.split_once(':').unwrap_or(("0", version));
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, "0"));
-        Self {
-            epoch,
-            upstream,
-            revision,
-        }
+        Self { epoch, upstream, revision }
     }
 }
 
@@ -106,12 +102,7 @@ mod tests {
 
     #[test]
     fn sees_equal_ones() {
-        for (left, right) in [
-            ("1.0", "1.0-0"),
-            ("0:1.0", "1.0"),
-            ("1.01", "1.1"),
-            ("", ""),
-        ] {
+        for (left, right) in [("1.0", "1.0-0"), ("0:1.0", "1.0"), ("1.01", "1.1"), ("", "")] {
             check(left, Ordering::Equal, right);
         }
     }

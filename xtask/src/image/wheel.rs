@@ -36,10 +36,7 @@ const CLIENTS: [&[&str]; 5] = [
 #[derive(Debug, Error)]
 pub enum WheelError {
     /// Nobody brought it.
-    #[error(
-        "could not fetch wheel `{name}` {version} for `{platform}`{}",
-        listed(attempts)
-    )]
+    #[error("could not fetch wheel `{name}` {version} for `{platform}`{}", listed(attempts))]
     Unavailable {
         /// The project.
         name: String,
@@ -66,10 +63,7 @@ pub enum WheelError {
 }
 
 fn listed(attempts: &[String]) -> String {
-    attempts
-        .iter()
-        .map(|attempt| format!("\n  {attempt}"))
-        .collect()
+    attempts.iter().map(|attempt| format!("\n  {attempt}")).collect()
 }
 
 /// Makes sure that a wheel is in the cache; what the lock says of it, if there is one, must hold.
@@ -84,10 +78,7 @@ pub fn fetch(
     scratch: &Path,
 ) -> Result<LockedWheel, WheelError> {
     if let Some(locked) = locked
-        && downloads.has(Expected {
-            size: locked.size,
-            sha256: locked.sha256,
-        })
+        && downloads.has(Expected { size: locked.size, sha256: locked.sha256 })
     {
         return Ok(locked.clone());
     }
@@ -96,36 +87,20 @@ pub fn fetch(
         .tempdir_in(scratch)
         .map_err(CacheError::io("create a folder in", scratch))?;
     let path = bring(wheel, http, folder.path())?;
-    let file = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (size, sha256) = digest(&path).map_err(CacheError::io("read", &path))?;
     if let Some(locked) = locked.filter(|locked| locked.sha256 != sha256) {
-        return Err(WheelError::Content {
-            file,
-            expected: locked.sha256,
-            found: sha256,
-        });
+        return Err(WheelError::Content { file, expected: locked.sha256, found: sha256 });
     }
     let kept = downloads.path(sha256);
     fs::rename(&path, &kept).map_err(CacheError::io("rename into place", &kept))?;
     let (name, version) = (wheel.name.clone(), wheel.version.clone());
-    Ok(LockedWheel {
-        name,
-        version,
-        file,
-        size,
-        sha256,
-    })
+    Ok(LockedWheel { name, version, file, size, sha256 })
 }
 
 fn bring(wheel: &Wheel, http: &Http, folder: &Path) -> Result<PathBuf, WheelError> {
     let mut attempts = Vec::new();
-    let index = std::env::var("KEYWAY_PYPI_INDEX")
-        .ok()
-        .filter(|index| !index.is_empty());
+    let index = std::env::var("KEYWAY_PYPI_INDEX").ok().filter(|index| !index.is_empty());
     if let Some(index) = index {
         match from_index(&index, wheel, http, folder) {
             Ok(path) => return Ok(path),
@@ -153,54 +128,28 @@ fn bring(wheel: &Wheel, http: &Http, folder: &Path) -> Result<PathBuf, WheelErro
 /// The wheel that a client brought; none where there is no such client.
 fn with_client(client: &[&str], wheel: &Wheel, folder: &Path) -> Result<Option<PathBuf>, String> {
     let requirement = format!("{}=={}", wheel.name, wheel.version);
-    let arguments = [
-        "download",
-        "--quiet",
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--platform",
-    ];
+    let arguments = ["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--platform"];
     let mut command: Vec<&str> = client[1..].to_vec();
     command.extend(arguments);
     command.extend([wheel.platform.as_str(), "--dest"]);
     let folder_text = folder.to_string_lossy();
     command.extend([folder_text.as_ref(), requirement.as_str()]);
-    let run = duct::cmd(client[0], &command)
-        .stdout_capture()
-        .stderr_capture()
-        .unchecked()
-        .run();
+    let run = duct::cmd(client[0], &command).stdout_capture().stderr_capture().unchecked().run();
     let output = match run {
         Ok(output) => output,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(format!(
-                "`{}` could not be started: {error}",
-                client.join(" ")
-            ));
+            return Err(format!("`{}` could not be started: {error}", client.join(" ")));
         }
     };
-    let found = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
+    let found = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut wheels = found.filter(|path| path.extension().is_some_and(|e| e == "whl"));
     match wheels.next() {
         Some(path) if output.status.success() => Ok(Some(path)),
         _ => {
             let text = String::from_utf8_lossy(&output.stderr);
-            let last = text
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty())
-                .unwrap_or_default();
-            Err(format!(
-                "`{} download` ended with {}: {last}",
-                client.join(" "),
-                output.status
-            ))
+            let last = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            Err(format!("`{} download` ended with {}: {last}", client.join(" "), output.status))
         }
     }
 }
@@ -258,9 +207,7 @@ fn join(page: &str, address: &str) -> String {
         return address.to_owned();
     }
     let host_end = page.find("://").map_or(0, |at| at + 3);
-    let host_end = page[host_end..]
-        .find('/')
-        .map_or(page.len(), |at| host_end + at);
+    let host_end = page[host_end..].find('/').map_or(page.len(), |at| host_end + at);
     if address.starts_with('/') {
         return format!("{}{address}", &page[..host_end]);
     }
@@ -289,14 +236,9 @@ pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member,
     let mut archive = ZipArchive::new(archive).map_err(|error| format(io::Error::other(error)))?;
     let mut entries = Entries::of(name);
     for at in 0..archive.len() {
-        let file = archive
-            .by_index_raw(at)
-            .map_err(|error| format(io::Error::other(error)))?;
+        let file = archive.by_index_raw(at).map_err(|error| format(io::Error::other(error)))?;
         let path = entries.path(file.name_raw())?;
-        let Some(rest) = path
-            .strip_prefix(member)
-            .and_then(|rest| rest.strip_prefix('/'))
-        else {
+        let Some(rest) = path.strip_prefix(member).and_then(|rest| rest.strip_prefix('/')) else {
             continue;
         };
         let raw_mode = file.unix_mode().unwrap_or(0o644);
@@ -304,13 +246,7 @@ pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member,
             _ if file.is_dir() => (Kind::Directory, 0o755),
             0 | 0o100_000 => {
                 let mode = if raw_mode & 0o111 == 0 { 0o644 } else { 0o755 };
-                (
-                    Kind::File(Data {
-                        at: at as u64,
-                        size: file.size(),
-                    }),
-                    mode,
-                )
+                (Kind::File(Data { at: at as u64, size: file.size() }), mode)
             }
             other => {
                 let problem = EntryProblem::Special(format!("mode `{other:o}`"));
@@ -321,11 +257,7 @@ pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member,
         entries.add(format!("{into}/{rest}"), kind, mode, u64::MAX)?;
     }
     let content = Content::Zip(Box::new(archive));
-    Ok(Member {
-        name: name.to_owned(),
-        entries: entries.finish(),
-        content,
-    })
+    Ok(Member { name: name.to_owned(), entries: entries.finish(), content })
 }
 
 #[cfg(test)]
@@ -358,10 +290,8 @@ mod tests {
             <a href='../z/ziglang-0.17.1-py3-none-manylinux_2_12_i686.whl'>x</a>
             <a href="../z/ziglang-0.17.0-py3-none-manylinux_2_12_x86_64.whl">x</a>
             <a href="../z/ziglang-0.17.1-py3-none-manylinux_2_12_x86_64.musllinux_1_1_x86_64.whl#sha256=0">x</a>"#;
-        let found: Vec<&str> = anchors(page)
-            .map(|(file, _)| file)
-            .filter(|file| fits(file, &wheel))
-            .collect();
+        let found: Vec<&str> =
+            anchors(page).map(|(file, _)| file).filter(|file| fits(file, &wheel)).collect();
         assert_eq!(
             found,
             ["ziglang-0.17.1-py3-none-manylinux_2_12_x86_64.musllinux_1_1_x86_64.whl"]

@@ -27,10 +27,7 @@ fn plugin(name: &str) -> Plugin {
 fn record(target: &Target) -> ToolchainRecord {
     ToolchainRecord {
         crt: "msvcrt".to_owned(),
-        linker: Linker {
-            name: "x86_64-w64-mingw32-gcc".to_owned(),
-            version: "14.2".to_owned(),
-        },
+        linker: Linker { name: "x86_64-w64-mingw32-gcc".to_owned(), version: "14.2".to_owned() },
         panic: PanicStrategy::Unwind,
         rustc: Rustc {
             commit: "0".repeat(40),
@@ -52,16 +49,10 @@ fn inputs() -> Inputs {
 }
 
 fn step(change: impl FnOnce(&mut Target, &mut PinnedImage, &mut Inputs)) -> Step {
-    let set = TargetSet::parse(
-        Path::new("targets.toml"),
-        include_str!("../../../targets.toml"),
-    );
+    let set = TargetSet::parse(Path::new("targets.toml"), include_str!("../../../targets.toml"));
     let set = set.expect("the shipped file is right");
-    let mut target = set
-        .iter()
-        .find(|target| target.triple.is_windows())
-        .expect("a Windows target")
-        .clone();
+    let mut target =
+        set.iter().find(|target| target.triple.is_windows()).expect("a Windows target").clone();
     let mut image = PinnedImage {
         name: "mingw".to_owned(),
         config: digest("config"),
@@ -80,11 +71,7 @@ fn unchanged(_: &mut Target, _: &mut PinnedImage, _: &mut Inputs) {}
 #[test]
 fn a_step_says_everything_that_will_be_done() {
     let step = step(unchanged);
-    let env: Vec<String> = step
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
+    let env: Vec<String> = step.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let text = format!("{}\n\n{}\n", step.cargo(2).join("\n"), env.join("\n"));
     assert_data_eq!(text, file!["step.txt"]);
 }
@@ -110,11 +97,7 @@ fn the_key_covers_all_that_shapes_an_artifact() {
 #[test]
 fn the_request_does_not_shape_an_artifact() {
     let one = step(unchanged);
-    assert_eq!(
-        one.packages,
-        ["greet", "order-match"],
-        "all plugins are named, whoever is wanted"
-    );
+    assert_eq!(one.packages, ["greet", "order-match"], "all plugins are named, whoever is wanted");
     assert_eq!(one.artifacts.len(), 1);
 }
 
@@ -137,20 +120,8 @@ fn freshness_names_the_first_reason() {
     };
     let stale = Freshness::Stale;
     assert_eq!(judge(None, "key", "sources", true), stale(Reason::New));
-    assert_eq!(
-        judge(Some(&record), "other", "other", false),
-        stale(Reason::Configuration)
-    );
-    assert_eq!(
-        judge(Some(&record), "key", "other", false),
-        stale(Reason::Sources)
-    );
-    assert_eq!(
-        judge(Some(&record), "key", "sources", false),
-        stale(Reason::Delivered)
-    );
-    assert_eq!(
-        judge(Some(&record), "key", "sources", true),
-        Freshness::Fresh
-    );
+    assert_eq!(judge(Some(&record), "other", "other", false), stale(Reason::Configuration));
+    assert_eq!(judge(Some(&record), "key", "other", false), stale(Reason::Sources));
+    assert_eq!(judge(Some(&record), "key", "sources", false), stale(Reason::Delivered));
+    assert_eq!(judge(Some(&record), "key", "sources", true), Freshness::Fresh);
 }

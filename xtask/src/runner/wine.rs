@@ -39,10 +39,7 @@ pub enum WineError {
 impl Diagnose for WineError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Make {
-                source: source @ EngineError::Interrupted { .. },
-                ..
-            } => source.exit(),
+            Self::Make { source: source @ EngineError::Interrupted { .. }, .. } => source.exit(),
             Self::Make { .. } | Self::Cache(_) => Exit::Environment,
         }
     }
@@ -94,10 +91,7 @@ impl Prefix {
             ..environment(KEPT)
         };
         let made = engine.run(image, &command, &mut |_, line| shell.detail("Wine", line));
-        made.map_err(|source| WineError::Make {
-            image: image.name.clone(),
-            source,
-        })?;
+        made.map_err(|source| WineError::Make { image: image.name.clone(), source })?;
         fs::rename(&folder, &path).map_err(CacheError::io("rename into place", &path))?;
         Ok(Self { path })
     }
@@ -110,12 +104,7 @@ impl Prefix {
         mounts.push(mount(&self.path, Access::ReadOnly));
         let mut env = environment("/tmp/prefix").env;
         env.extend(command.env);
-        Command {
-            argv,
-            env,
-            mounts,
-            ..command
-        }
+        Command { argv, env, mounts, ..command }
     }
 }
 
@@ -126,18 +115,12 @@ fn environment(prefix: &str) -> Command {
         ("WINESERVER", "/usr/lib/wine/wineserver64"),
     ];
     Command {
-        env: env
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into(),
+        env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         workdir: PathBuf::from("/tmp"),
         ..Command::default()
     }
 }
 
 fn mount(host: &Path, access: Access) -> Mount {
-    Mount {
-        host: host.to_owned(),
-        guest: KEPT.into(),
-        access,
-    }
+    Mount { host: host.to_owned(), guest: KEPT.into(), access }
 }

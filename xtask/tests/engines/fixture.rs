@@ -41,9 +41,7 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        Self {
-            folder: tempfile::tempdir().unwrap(),
-        }
+        Self { folder: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -149,11 +147,7 @@ impl Fixture {
 pub(crate) fn layer_of(file: PathBuf) -> Layer {
     let mut hasher = Hasher::new();
     let size = std::io::copy(&mut File::open(&file).unwrap(), &mut hasher).unwrap();
-    Layer {
-        diff_id: hasher.finish(),
-        size,
-        file,
-    }
+    Layer { diff_id: hasher.finish(), size, file }
 }
 
 /// Writes entries that no well-meant program would.
@@ -196,23 +190,12 @@ impl LayerBuilder {
 
 /// The program with these arguments, in a folder that exists in the image.
 pub(crate) fn probe(args: &[&str]) -> Command {
-    let argv = std::iter::once("probe")
-        .chain(args.iter().copied())
-        .map(Into::into)
-        .collect();
-    Command {
-        argv,
-        workdir: "/usr".into(),
-        ..Command::default()
-    }
+    let argv = std::iter::once("probe").chain(args.iter().copied()).map(Into::into).collect();
+    Command { argv, workdir: "/usr".into(), ..Command::default() }
 }
 
 pub(crate) fn mount(host: &Path, guest: &str, access: Access) -> Mount {
-    Mount {
-        host: host.to_owned(),
-        guest: guest.into(),
-        access,
-    }
+    Mount { host: host.to_owned(), guest: guest.into(), access }
 }
 
 /// What a command wrote to stdout and stderr, and how it ended.

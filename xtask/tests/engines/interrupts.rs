@@ -32,21 +32,13 @@ fn waits_inside_an_image() {
     };
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let engine = fixture
-        .engines()
-        .into_iter()
-        .find(|one| one.name() == name)
-        .unwrap();
+    let engine = fixture.engines().into_iter().find(|one| one.name() == name).unwrap();
     let error = engine
-        .run(
-            &image,
-            &probe(&["wait", &std::env::var(MARK).unwrap()]),
-            &mut |stream, line| {
-                if stream == Stream::Stdout && line == "ready" {
-                    eprintln!("ready");
-                }
-            },
-        )
+        .run(&image, &probe(&["wait", &std::env::var(MARK).unwrap()]), &mut |stream, line| {
+            if stream == Stream::Stdout && line == "ready" {
+                eprintln!("ready");
+            }
+        })
         .unwrap_err();
     eprintln!("{error} ({:?})", error.exit());
 }
@@ -62,11 +54,7 @@ fn start_with(
 ) -> (Child, impl Iterator<Item = String>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args([
-            "--exact",
-            "interrupts::waits_inside_an_image",
-            "--nocapture",
-        ])
+        .args(["--exact", "interrupts::waits_inside_an_image", "--nocapture"])
         .env(ROLE, engine)
         .env(MARK, mark)
         .stdout(Stdio::null())
@@ -74,9 +62,7 @@ fn start_with(
         .process_group(0);
     change(&mut command);
     let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     assert!(lines.any(|line| line == "ready"), "it never started");
     (child, lines)
 }
@@ -101,22 +87,14 @@ fn n_left(mark: &str) -> usize {
 fn wait_until_none_is_left(engine: &str, mark: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while n_left(mark) > 0 {
-        assert!(
-            Instant::now() < deadline,
-            "{engine}: {} processes are left",
-            n_left(mark)
-        );
+        assert!(Instant::now() < deadline, "{engine}: {} processes are left", n_left(mark));
         thread::sleep(Duration::from_millis(20));
     }
 }
 
 #[test]
 fn nothing_is_left_running() {
-    let names: Vec<_> = Fixture::new()
-        .engines()
-        .iter()
-        .map(|engine| engine.name())
-        .collect();
+    let names: Vec<_> = Fixture::new().engines().iter().map(|engine| engine.name()).collect();
     for engine in names {
         for number in [Signal::INT, Signal::TERM, Signal::HUP] {
             let mark = format!("mark-{}-{engine}-{}", std::process::id(), number.as_raw());
@@ -124,10 +102,7 @@ fn nothing_is_left_running() {
             assert!(n_left(&mark) >= 2, "{engine}");
             signal(&child, number);
             let said = lines.next().unwrap();
-            assert_eq!(
-                said,
-                format!("interrupted while `probe wait {mark}` ran (Interrupted)")
-            );
+            assert_eq!(said, format!("interrupted while `probe wait {mark}` ran (Interrupted)"));
             assert!(child.wait().unwrap().success(), "{engine}");
             wait_until_none_is_left(engine, &mark);
         }
@@ -145,24 +120,15 @@ fn nothing_is_left_running() {
 fn containers_of_killed_runs_are_swept() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let Some(docker) = fixture
-        .engines()
-        .into_iter()
-        .find(|one| one.name() == "docker")
-    else {
+    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
         return;
     };
     let id = docker.prepare(&image).unwrap().location;
     let owner = Owner::this_process();
     let create = |label: String| {
         let label = format!("keyway.owner={label}");
-        let args = [
-            OsStr::new("create"),
-            "--label".as_ref(),
-            label.as_ref(),
-            &id,
-            "probe".as_ref(),
-        ];
+        let args =
+            [OsStr::new("create"), "--label".as_ref(), label.as_ref(), &id, "probe".as_ref()];
         duct::cmd("docker", args).read().unwrap()
     };
     // No process has started at tick 1 but the first.
@@ -172,25 +138,14 @@ fn containers_of_killed_runs_are_swept() {
     let elsewhere = create("elsewhere/4000000000/1".to_owned());
 
     let shell = Shell::silent();
-    Docker::new(Daemon::find().unwrap(), owner, &shell)
-        .prepare(&image)
-        .unwrap();
+    Docker::new(Daemon::find().unwrap(), owner, &shell).prepare(&image).unwrap();
 
     let is_there = |id: &String| {
-        let found = duct::cmd!("docker", "inspect", id)
-            .stdout_null()
-            .stderr_null()
-            .unchecked();
+        let found = duct::cmd!("docker", "inspect", id).stdout_null().stderr_null().unchecked();
         found.run().unwrap().status.success()
     };
-    assert_eq!(
-        [&gone, &reused, &alive, &elsewhere].map(is_there),
-        [false, false, true, true]
-    );
-    duct::cmd!("docker", "rm", alive, elsewhere)
-        .stdout_null()
-        .run()
-        .unwrap();
+    assert_eq!([&gone, &reused, &alive, &elsewhere].map(is_there), [false, false, true, true]);
+    duct::cmd!("docker", "rm", alive, elsewhere).stdout_null().run().unwrap();
 }
 
 /// Stands between Docker's client and its daemon, until it is dropped.
@@ -202,10 +157,7 @@ struct Proxy {
 impl Proxy {
     fn start(folder: &Path) -> Self {
         let host = std::env::var("DOCKER_HOST").unwrap_or("unix:///var/run/docker.sock".into());
-        let daemon = host
-            .strip_prefix("unix://")
-            .expect("a daemon on this machine")
-            .to_owned();
+        let daemon = host.strip_prefix("unix://").expect("a daemon on this machine").to_owned();
         let socket = folder.join("proxy.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let open = Arc::new(Mutex::new(Vec::new()));
@@ -242,11 +194,7 @@ impl Drop for Proxy {
 fn a_daemon_that_dies_under_a_command() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let Some(docker) = fixture
-        .engines()
-        .into_iter()
-        .find(|one| one.name() == "docker")
-    else {
+    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
         return;
     };
     docker.prepare(&image).unwrap();
@@ -266,8 +214,6 @@ fn a_daemon_that_dies_under_a_command() {
     // The daemon is back, and the container is still there; its owner is not.
     assert!(n_left(&mark) >= 2);
     let shell = Shell::silent();
-    Docker::new(Daemon::find().unwrap(), Owner::this_process(), &shell)
-        .prepare(&image)
-        .unwrap();
+    Docker::new(Daemon::find().unwrap(), Owner::this_process(), &shell).prepare(&image).unwrap();
     wait_until_none_is_left("docker", &mark);
 }

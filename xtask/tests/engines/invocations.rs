@@ -14,9 +14,7 @@ use crate::fixture::{Fixture, mount};
 
 fn command() -> Command {
     Command {
-        argv: ["cargo", "build", "--target", "x86_64-pc-windows-gnu"]
-            .map(OsString::from)
-            .into(),
+        argv: ["cargo", "build", "--target", "x86_64-pc-windows-gnu"].map(OsString::from).into(),
         env: BTreeMap::from([("CARGO_TERM_COLOR".into(), "always".into())]),
         workdir: "/work".into(),
         mounts: vec![
@@ -37,32 +35,14 @@ fn prepared(location: &str) -> Prepared {
 /// One option with its value a line.
 fn text(engine: &dyn Engine, location: &str) -> String {
     let invocation = engine.invocation(&prepared(location), &command()).unwrap();
-    let args: Vec<_> = invocation
-        .args
-        .iter()
-        .map(|arg| arg.to_str().unwrap())
-        .collect();
+    let args: Vec<_> = invocation.args.iter().map(|arg| arg.to_str().unwrap()).collect();
     let args = args.join(" ").replace(" --", "\n--");
-    format!(
-        "{args}\nstop {:?}\ncommand {}\n",
-        invocation.stop, invocation.command
-    )
+    format!("{args}\nstop {:?}\ncommand {}\n", invocation.stop, invocation.command)
 }
 
 fn docker(user: Option<(u32, u32)>, shell: &Shell) -> Docker<'_> {
-    let daemon = Daemon {
-        version: "20.10.24".into(),
-        user,
-    };
-    Docker::new(
-        daemon,
-        Owner {
-            scope: "here".into(),
-            pid: 71,
-            start: 4242,
-        },
-        shell,
-    )
+    let daemon = Daemon { version: "20.10.24".into(), user };
+    Docker::new(daemon, Owner { scope: "here".into(), pid: 71, start: 4242 }, shell)
 }
 
 #[test]
@@ -116,10 +96,7 @@ command cargo build --target x86_64-pc-windows-gnu
 fn docker_of_root_reads_any_file() {
     let shell = Shell::silent();
     let text = text(&docker(Some((0, 0)), &shell), "sha256:0123");
-    assert!(
-        text.contains("--user 0:0\n--cap-add DAC_OVERRIDE\n"),
-        "{text}"
-    );
+    assert!(text.contains("--user 0:0\n--cap-add DAC_OVERRIDE\n"), "{text}");
 }
 
 #[test]
@@ -170,10 +147,7 @@ fn what_an_engine_can_not_express_is_refused() {
     let sandbox = fixture.sandbox();
     let refused = |engine: &dyn Engine, command: &Command| {
         let error = engine.invocation(&prepared("x"), command).unwrap_err();
-        assert!(
-            matches!(error, EngineError::Unsupported { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, EngineError::Unsupported { .. }), "{error:?}");
         assert_eq!(error.exit(), Exit::Usage);
         error.to_string()
     };

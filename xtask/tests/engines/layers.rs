@@ -14,12 +14,7 @@ use crate::fixture::{EPOCH, Fixture, LayerBuilder, layer_of};
 
 /// The root that these layers make.
 fn root(fixture: &Fixture, layers: Vec<Layer>) -> PathBuf {
-    fixture
-        .sandbox()
-        .prepare(&fixture.image(layers))
-        .unwrap()
-        .location
-        .into()
+    fixture.sandbox().prepare(&fixture.image(layers)).unwrap().location.into()
 }
 
 /// The refusal of a layer, without its digest.
@@ -28,19 +23,14 @@ fn check_refused(expected: impl IntoData, fill: impl FnOnce(&mut LayerBuilder)) 
     let layer = fixture.layer("hostile", fill);
     let outside = fixture.path().join("outside");
     fs::create_dir(&outside).unwrap();
-    let error = fixture
-        .sandbox()
-        .prepare(&fixture.image(vec![layer.clone()]))
-        .unwrap_err();
+    let error = fixture.sandbox().prepare(&fixture.image(vec![layer.clone()])).unwrap_err();
     assert_eq!(error.exit(), Exit::Environment);
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_data_eq!(cause.replace(&layer.diff_id.short(), "[LAYER]"), expected);
     assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
     // Nothing that looks finished, nothing half done.
     for folder in ["trees", "roots"] {
-        let left = fs::read_dir(fixture.cache().root().join(folder))
-            .unwrap()
-            .count();
+        let left = fs::read_dir(fixture.cache().root().join(folder)).unwrap().count();
         assert_eq!(left, 0, "{folder}");
     }
 }
@@ -135,10 +125,7 @@ fn modes_times_and_kinds() {
     assert_eq!(mode("absolute"), 0o644);
     assert_eq!(mode("parents/are/made"), 0o644);
     assert!(!root.join("null").exists());
-    assert_eq!(
-        fs::read_link(root.join("link")).unwrap(),
-        PathBuf::from("locked/secret")
-    );
+    assert_eq!(fs::read_link(root.join("link")).unwrap(), PathBuf::from("locked/secret"));
     let inode = |name: &str| fs::metadata(root.join(name)).unwrap().ino();
     assert_eq!(inode("locked/twin"), inode("locked/secret"));
     for name in ["locked", "locked/setuid", "link", "dot"] {
@@ -177,25 +164,13 @@ fn later_layers_replace_hide_and_add() {
             if path.symlink_metadata().unwrap().is_dir() {
                 folders.push(path);
             } else {
-                seen.push(
-                    path.strip_prefix(&root)
-                        .unwrap()
-                        .to_str()
-                        .unwrap()
-                        .to_owned(),
-                );
+                seen.push(path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned());
             }
         }
     }
     seen.sort();
-    let expected = [
-        "kept/lower",
-        "kept/upper",
-        "link/upper",
-        "opaque/upper",
-        "to-file",
-        "to-folder/upper",
-    ];
+    let expected =
+        ["kept/lower", "kept/upper", "link/upper", "opaque/upper", "to-file", "to-folder/upper"];
     assert_eq!(seen, expected);
 }
 
@@ -220,10 +195,7 @@ fn a_killed_run_is_taken_up() {
             "trees" => layer.diff_id,
             _ => fixture.image(vec![layer.clone()]).manifest,
         };
-        let partial = fixture
-            .cache()
-            .dir(format!("{folder}/{name}.partial"))
-            .unwrap();
+        let partial = fixture.cache().dir(format!("{folder}/{name}.partial")).unwrap();
         fs::write(partial.join("left over"), "x").unwrap();
     }
     let root = root(&fixture, vec![layer]);
@@ -236,13 +208,8 @@ fn a_layer_with_other_bytes_than_its_name_says() {
     let fixture = Fixture::new();
     let mut layer = fixture.layer("layer", |tar| tar.file("file", 0o644, b"x"));
     layer.diff_id = Digest::of("another");
-    let error = fixture
-        .sandbox()
-        .prepare(&fixture.image(vec![layer]))
-        .unwrap_err();
-    let EngineError::Unpack { source, .. } = &error else {
-        panic!("{error:?}")
-    };
+    let error = fixture.sandbox().prepare(&fixture.image(vec![layer])).unwrap_err();
+    let EngineError::Unpack { source, .. } = &error else { panic!("{error:?}") };
     assert!(source.to_string().contains("expected `"), "{source}");
     assert!(error.hint().unwrap().contains("delete the layer"));
 }
@@ -253,34 +220,15 @@ fn a_layer_that_is_cut_or_no_tar() {
     let layer = fixture.layer("layer", |tar| tar.file("file", 0o644, &[b'x'; 4000]));
     let cut = fixture.path().join("cut.tar");
     fs::copy(&layer.file, &cut).unwrap();
-    File::options()
-        .write(true)
-        .open(&cut)
-        .unwrap()
-        .set_len(1000)
-        .unwrap();
+    File::options().write(true).open(&cut).unwrap().set_len(1000).unwrap();
     let noise = fixture.path().join("noise.tar");
     fs::write(&noise, [b'?'; 2048]).unwrap();
     for file in [cut, noise] {
-        let error = fixture
-            .sandbox()
-            .prepare(&fixture.image(vec![layer_of(file)]))
-            .unwrap_err();
+        let error = fixture.sandbox().prepare(&fixture.image(vec![layer_of(file)])).unwrap_err();
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.ends_with("is no readable tar"), "{cause}");
     }
-    let gone = Layer {
-        file: fixture.path().join("gone.tar"),
-        ..layer
-    };
-    let error = fixture
-        .sandbox()
-        .prepare(&fixture.image(vec![gone]))
-        .unwrap_err();
-    assert!(
-        std::error::Error::source(&error)
-            .unwrap()
-            .to_string()
-            .starts_with("could not open")
-    );
+    let gone = Layer { file: fixture.path().join("gone.tar"), ..layer };
+    let error = fixture.sandbox().prepare(&fixture.image(vec![gone])).unwrap_err();
+    assert!(std::error::Error::source(&error).unwrap().to_string().starts_with("could not open"));
 }

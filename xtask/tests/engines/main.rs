@@ -21,26 +21,14 @@ use fixture::{Fixture, mount, probe, run};
 fn a_command_sees_the_same_in_every_engine() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let (work, target) = (
-        fixture.path().join("my, \"work\" 'dir'"),
-        fixture.path().join("target"),
-    );
+    let (work, target) = (fixture.path().join("my, \"work\" 'dir'"), fixture.path().join("target"));
     fs::create_dir(&work).unwrap();
     fs::create_dir(&target).unwrap();
     for engine in fixture.engines() {
-        let mut command = probe(&[
-            "look",
-            "/",
-            "/work",
-            "/target",
-            "/usr/deep/file's",
-            "/tmp",
-            "/etc",
-        ]);
+        let mut command =
+            probe(&["look", "/", "/work", "/target", "/usr/deep/file's", "/tmp", "/etc"]);
         command.workdir = "/work".into();
-        command
-            .env
-            .insert("TEXT".into(), "a b = \"c\", 'd' ü".into());
+        command.env.insert("TEXT".into(), "a b = \"c\", 'd' ü".into());
         command.mounts = vec![
             mount(&target, "/usr/deep/file's", Access::ReadWrite),
             mount(&work, "/work", Access::ReadOnly),
@@ -49,19 +37,9 @@ fn a_command_sees_the_same_in_every_engine() {
         let (stdout, stderr, result) = run(&*engine, &image, &command);
         result.unwrap();
         let seen = stdout
-            .replace(
-                &format!("Uid {}", rustix::process::geteuid().as_raw()),
-                "Uid [CALLER]",
-            )
-            .replace(
-                &format!("Gid {}", rustix::process::getegid().as_raw()),
-                "Gid [CALLER]",
-            );
-        let capabilities = if rustix::process::geteuid().is_root() {
-            "2"
-        } else {
-            "0"
-        };
+            .replace(&format!("Uid {}", rustix::process::geteuid().as_raw()), "Uid [CALLER]")
+            .replace(&format!("Gid {}", rustix::process::getegid().as_raw()), "Gid [CALLER]");
+        let capabilities = if rustix::process::geteuid().is_root() { "2" } else { "0" };
         let seen = seen
             .replace(&format!("Prm 000000000000000{capabilities}"), "Prm [KEPT]")
             .replace(&format!("Eff 000000000000000{capabilities}"), "Eff [KEPT]")
@@ -115,18 +93,10 @@ fn files_belong_to_the_caller() {
         command.mounts = vec![mount(&out, "/out", Access::ReadWrite)];
         run(&*engine, &image, &command).2.unwrap();
         let meta = fs::metadata(out.join("file")).unwrap();
-        assert_eq!(
-            meta.uid(),
-            rustix::process::geteuid().as_raw(),
-            "{}",
-            engine.name()
-        );
+        assert_eq!(meta.uid(), rustix::process::geteuid().as_raw(), "{}", engine.name());
         assert_eq!(meta.gid(), rustix::process::getegid().as_raw());
         assert_eq!(meta.permissions().mode() & 0o777, 0o644);
-        assert_eq!(
-            fs::read_to_string(out.join("file")).unwrap(),
-            "written inside"
-        );
+        assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "written inside");
     }
 }
 
@@ -166,11 +136,7 @@ fn no_line_is_lost_or_cut() {
         let (stdout, stderr, result) = run(&*engine, &image, &probe(&["lines", &N.to_string()]));
         result.unwrap();
         let all = |name: &str| (0..N).map(|i| format!("{name} {i}\n")).collect::<String>();
-        assert!(
-            stdout == all("stdout") && stderr == all("stderr"),
-            "{}",
-            engine.name()
-        );
+        assert!(stdout == all("stdout") && stderr == all("stderr"), "{}", engine.name());
 
         let n = 5 << 20;
         let (stdout, _, _) = run(&*engine, &image, &probe(&["long-line", &n.to_string()]));
@@ -185,12 +151,7 @@ fn output_that_is_no_text_is_replaced() {
     for engine in fixture.engines() {
         let (stdout, _, result) = run(&*engine, &image, &probe(&["bytes"]));
         result.unwrap();
-        assert_eq!(
-            stdout,
-            "a\u{fffd}b\r\nno newline at the end\n",
-            "{}",
-            engine.name()
-        );
+        assert_eq!(stdout, "a\u{fffd}b\r\nno newline at the end\n", "{}", engine.name());
     }
 }
 
@@ -209,9 +170,7 @@ fn a_failed_command_keeps_status_and_output() {
             assert_eq!(error.to_string(), text, "{}", engine.name());
         }
         let error = run(&*engine, &image, &probe(&["abort"])).2.unwrap_err();
-        let EngineError::CommandFailed { status, .. } = &error else {
-            panic!("{error:?}")
-        };
+        let EngineError::CommandFailed { status, .. } = &error else { panic!("{error:?}") };
         assert_eq!(*status, Status::Signal(6), "{}", engine.name());
     }
 }

@@ -29,39 +29,23 @@ fn check_bytes(bytes: &[u8], expected: impl snapbox::IntoData) {
 }
 
 fn paths(member: &Member) -> Vec<&str> {
-    member
-        .entries
-        .iter()
-        .map(|entry| entry.path.as_str())
-        .collect()
+    member.entries.iter().map(|entry| entry.path.as_str()).collect()
 }
 
 #[test]
 fn refuses_paths_that_leave_the_root() {
-    check(
-        &[file("../evil", "")],
-        str!["`p 1`: entry `../evil` has `..` in its path"],
-    );
+    check(&[file("../evil", "")], str!["`p 1`: entry `../evil` has `..` in its path"]);
     check(
         &[file("./usr/../../evil", "")],
         str!["`p 1`: entry `./usr/../../evil` has `..` in its path"],
     );
-    check(
-        &[file("/etc/passwd", "")],
-        str!["`p 1`: entry `/etc/passwd` has an absolute path"],
-    );
-    check(
-        &[folder("usr/..")],
-        str!["`p 1`: entry `usr/..` has `..` in its path"],
-    );
+    check(&[file("/etc/passwd", "")], str!["`p 1`: entry `/etc/passwd` has an absolute path"]);
+    check(&[folder("usr/..")], str!["`p 1`: entry `usr/..` has `..` in its path"]);
 }
 
 #[test]
 fn refuses_what_is_no_file_folder_or_link() {
-    let special = |kind| Item {
-        kind,
-        ..file("dev/x", "")
-    };
+    let special = |kind| Item { kind, ..file("dev/x", "") };
     check(
         &[special(EntryType::Char)],
         str!["`p 1`: entry `dev/x` is of tar type `3`, which no layer can hold"],
@@ -84,14 +68,8 @@ fn refuses_a_sparse_file_whatever_size_it_claims() {
     bytes[483..495].copy_from_slice(b"777777777777");
     bytes[257..265].copy_from_slice(b"ustar  \0");
     checksum(&mut bytes);
-    let error = Workbench::new()
-        .open(&package("data.tar", &bytes))
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("sparse") || error.contains("could not read"),
-        "{error}"
-    );
+    let error = Workbench::new().open(&package("data.tar", &bytes)).unwrap_err().to_string();
+    assert!(error.contains("sparse") || error.contains("could not read"), "{error}");
 }
 
 fn checksum(tar: &mut [u8]) {
@@ -106,30 +84,15 @@ fn refuses_names_that_are_no_text() {
     let mut bytes = tar(&[file("xy", "")]);
     bytes[1] = 0xff;
     checksum(&mut bytes);
-    check_bytes(
-        &package("data.tar", &bytes),
-        str!["`p 1`: entry `x�` has a name that is no text"],
-    );
-    check(
-        &[symlink("x", "")],
-        str!["`p 1`: entry `x` has a name that is no text"],
-    );
+    check_bytes(&package("data.tar", &bytes), str!["`p 1`: entry `x�` has a name that is no text"]);
+    check(&[symlink("x", "")], str!["`p 1`: entry `x` has a name that is no text"]);
 }
 
 #[test]
 fn refuses_the_same_path_twice() {
-    check(
-        &[file("a", "1"), file("./a", "2")],
-        str!["`p 1`: entry `a` is there twice"],
-    );
-    check(
-        &[folder("a"), file("a", "2")],
-        str!["`p 1`: entry `a` is there twice"],
-    );
-    check(
-        &[symlink("a", "b"), symlink("a", "c")],
-        str!["`p 1`: entry `a` is there twice"],
-    );
+    check(&[file("a", "1"), file("./a", "2")], str!["`p 1`: entry `a` is there twice"]);
+    check(&[folder("a"), file("a", "2")], str!["`p 1`: entry `a` is there twice"]);
+    check(&[symlink("a", "b"), symlink("a", "c")], str!["`p 1`: entry `a` is there twice"]);
 }
 
 #[test]
@@ -156,19 +119,8 @@ fn refuses_hard_links_to_what_is_not_in_the_archive() {
 
 #[test]
 fn drops_setuid_and_setgid() {
-    let items = [
-        Item {
-            mode: 0o6755,
-            ..file("a", "")
-        },
-        Item {
-            mode: 0o1777,
-            ..folder("tmp")
-        },
-    ];
-    let member = Workbench::new()
-        .open(&package("data.tar", &tar(&items)))
-        .unwrap();
+    let items = [Item { mode: 0o6755, ..file("a", "") }, Item { mode: 0o1777, ..folder("tmp") }];
+    let member = Workbench::new().open(&package("data.tar", &tar(&items))).unwrap();
     let modes: Vec<u32> = member.entries.iter().map(|entry| entry.mode).collect();
     assert_eq!(modes, [0o755, 0o1777]);
 }
@@ -189,10 +141,7 @@ fn refuses_archives_that_are_cut() {
     assert!(Workbench::new().open(&package("data.tar.xz", cut)).is_err());
     let bytes = package("data.tar", &whole);
     for end in [0, 4, 8, 60, 70, 140, bytes.len() - 2100] {
-        assert!(
-            Workbench::new().open(&bytes[..end]).is_err(),
-            "cut at {end}"
-        );
+        assert!(Workbench::new().open(&bytes[..end]).is_err(), "cut at {end}");
     }
 }
 
@@ -213,12 +162,7 @@ fn refuses_what_is_no_package() {
         ],
     );
     let mut archive = ar::Builder::new(Vec::new());
-    archive
-        .append(
-            &ar::Header::new(b"control.tar".to_vec(), 0),
-            std::io::empty(),
-        )
-        .unwrap();
+    archive.append(&ar::Header::new(b"control.tar".to_vec(), 0), std::io::empty()).unwrap();
     check_bytes(
         &archive.into_inner().unwrap(),
         str![
@@ -230,10 +174,7 @@ fn refuses_what_is_no_package() {
 #[test]
 fn refuses_what_unpacks_to_too_much() {
     let bomb = xz(&vec![0; 2 << 20]);
-    check_bytes(
-        &package("data.tar.xz", &bomb),
-        str!["`p 1` unpacks to more than 1048576 bytes"],
-    );
+    check_bytes(&package("data.tar.xz", &bomb), str!["`p 1` unpacks to more than 1048576 bytes"]);
 }
 
 #[test]
@@ -254,9 +195,7 @@ fn reads_every_compression_that_debian_uses() {
     for (name, bytes) in forms {
         let mut member = Workbench::new().open(&package(name, &bytes)).unwrap();
         assert_eq!(paths(&member), ["usr", "usr/a"], "{name}");
-        let Kind::File(content) = member.entries[1].kind else {
-            panic!("{name}")
-        };
+        let Kind::File(content) = member.entries[1].kind else { panic!("{name}") };
         let mut out = Vec::new();
         member.content.copy(content, &mut out).unwrap();
         assert_eq!(out, b"content", "{name}");
@@ -284,18 +223,10 @@ fn takes_one_folder_of_a_wheel() {
     ]);
     let path = bench.put("a.whl", &bytes);
     let mut member = wheel::open(&path, "zig 1", "zig", "usr/lib/zig").unwrap();
-    let found: Vec<(&str, u32)> = member
-        .entries
-        .iter()
-        .map(|entry| (entry.path.as_str(), entry.mode))
-        .collect();
-    assert_eq!(
-        found,
-        [("usr/lib/zig/zig", 0o755), ("usr/lib/zig/lib/a.h", 0o644)]
-    );
-    let Kind::File(content) = member.entries[0].kind else {
-        panic!("a file")
-    };
+    let found: Vec<(&str, u32)> =
+        member.entries.iter().map(|entry| (entry.path.as_str(), entry.mode)).collect();
+    assert_eq!(found, [("usr/lib/zig/zig", 0o755), ("usr/lib/zig/lib/a.h", 0o644)]);
+    let Kind::File(content) = member.entries[0].kind else { panic!("a file") };
     let mut out = Vec::new();
     member.content.copy(content, &mut out).unwrap();
     assert_eq!(out, b"program");
@@ -312,20 +243,12 @@ fn refuses_wheels_that_attack_or_are_none() {
         &wheel_of(&[("zig/../../evil", 0o644, "")]),
         "`zig 1`: entry `zig/../../evil` has `..` in its path",
     );
-    check(
-        &wheel_of(&[("/evil", 0o644, "")]),
-        "`zig 1`: entry `/evil` has an absolute path",
-    );
+    check(&wheel_of(&[("/evil", 0o644, "")]), "`zig 1`: entry `/evil` has an absolute path");
     check(b"no zip", "could not read `zig 1` as a wheel");
     let whole = wheel_of(&[("zig/zig", 0o755, "program")]);
-    check(
-        &whole[..whole.len() - 30],
-        "could not read `zig 1` as a wheel",
-    );
+    check(&whole[..whole.len() - 30], "could not read `zig 1` as a wheel");
     let mut linked = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-    linked
-        .add_symlink("zig/link", "/etc", zip::write::SimpleFileOptions::default())
-        .unwrap();
+    linked.add_symlink("zig/link", "/etc", zip::write::SimpleFileOptions::default()).unwrap();
     check(
         &linked.finish().unwrap().into_inner(),
         "`zig 1`: entry `zig/link` is of mode `120000`, which no layer can hold",

@@ -30,10 +30,7 @@ impl Key {
     }
 
     pub(crate) fn public(&self) -> Vec<u8> {
-        self.0
-            .to_public_key()
-            .to_armored_bytes(ArmorOptions::default())
-            .unwrap()
+        self.0.to_public_key().to_armored_bytes(ArmorOptions::default()).unwrap()
     }
 
     pub(crate) fn sign(&self, text: &str) -> Vec<u8> {
@@ -56,24 +53,10 @@ impl World {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (server, key) = (Server::start(), Key::new());
-        let mut world = Self {
-            server,
-            key,
-            index: String::new(),
-            folder,
-        };
+        let mut world = Self { server, key, index: String::new(), folder };
         fs::create_dir_all(world.recipes().join("keyring")).unwrap();
-        fs::write(
-            world.recipes().join("keyring").join("test.asc"),
-            world.key.public(),
-        )
-        .unwrap();
-        world.package(
-            "lib",
-            "1.0",
-            "",
-            &[crate::fixture::file("./usr/lib/lib", "library")],
-        );
+        fs::write(world.recipes().join("keyring").join("test.asc"), world.key.public()).unwrap();
+        world.package("lib", "1.0", "", &[crate::fixture::file("./usr/lib/lib", "library")]);
         world.package(
             "tool",
             "2.0",
@@ -94,11 +77,7 @@ impl World {
 
     pub(crate) fn recipe(&self, name: &str, text: &str) {
         let head = "summary = \"x\"\nsuite = \"test\"\narchitecture = \"amd64\"\n";
-        fs::write(
-            self.recipes().join(format!("{name}.toml")),
-            format!("{head}{text}"),
-        )
-        .unwrap();
+        fs::write(self.recipes().join(format!("{name}.toml")), format!("{head}{text}")).unwrap();
     }
 
     pub(crate) fn lock(&self, name: &str) -> String {
@@ -123,14 +102,9 @@ impl World {
     pub(crate) fn publish(&self) {
         let index = xz(self.index.as_bytes());
         let digest = Digest::of(&index);
-        let release = release(&format!(
-            " {digest} {} main/binary-amd64/Packages.xz\n",
-            index.len()
-        ));
-        self.server.put(
-            "dists/test/InRelease",
-            Route::Whole(self.key.sign(&release)),
-        );
+        let release =
+            release(&format!(" {digest} {} main/binary-amd64/Packages.xz\n", index.len()));
+        self.server.put("dists/test/InRelease", Route::Whole(self.key.sign(&release)));
         let by_hash = format!("dists/test/main/binary-amd64/by-hash/SHA256/{digest}");
         self.server.put(&by_hash, Route::Whole(index));
     }
@@ -144,12 +118,7 @@ impl World {
             .args(arguments)
             .arg("--recipes")
             .arg(self.recipes())
-            .args([
-                "--mirror",
-                &self.server.url(""),
-                "--json",
-                "--manifest-path",
-            ])
+            .args(["--mirror", &self.server.url(""), "--json", "--manifest-path"])
             .arg(workspace)
             .env("KEYWAY_CACHE", self.path().join("cache"))
             .env_remove("KEYWAY_DEBIAN_MIRROR")
@@ -178,9 +147,7 @@ impl World {
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(status), "{stderr}");
         let place = self.path().to_string_lossy();
-        stderr
-            .replace(place.as_ref(), "[WORLD]")
-            .replace(&self.server.url(""), "[SERVER]/")
+        stderr.replace(place.as_ref(), "[WORLD]").replace(&self.server.url(""), "[SERVER]/")
     }
 }
 

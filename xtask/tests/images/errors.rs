@@ -23,9 +23,7 @@ fn images(world: &World) -> Images {
 #[track_caller]
 fn check_locked(world: &World, name: &str, expected: impl snapbox::IntoData) -> ImageError {
     let error = images(world).locked(name).unwrap_err();
-    let text = error
-        .to_string()
-        .replace(&*world.path().to_string_lossy(), "[WORLD]");
+    let text = error.to_string().replace(&*world.path().to_string_lossy(), "[WORLD]");
     snapbox::assert_data_eq!(text, expected);
     error
 }
@@ -44,20 +42,11 @@ fn recipes() {
         "a",
         str!["no recipe for image `a`: `[WORLD]/recipes/a.toml` does not exist"],
     );
-    let error = check(
-        "pakages = []\n",
-        str!["`[WORLD]/recipes/a.toml` is no recipe"],
-    );
+    let error = check("pakages = []\n", str!["`[WORLD]/recipes/a.toml` is no recipe"]);
     let cause = error.source().unwrap().to_string();
     assert!(cause.contains("unknown field `pakages`"), "{cause}");
-    check(
-        "drop = [\"[\"]\n",
-        str!["`[WORLD]/recipes/a.toml` is no recipe"],
-    );
-    check(
-        "from = \"../a\"\n",
-        str!["`[WORLD]/recipes/a.toml`: from `../a` is no plain name"],
-    );
+    check("drop = [\"[\"]\n", str!["`[WORLD]/recipes/a.toml` is no recipe"]);
+    check("from = \"../a\"\n", str!["`[WORLD]/recipes/a.toml`: from `../a` is no plain name"]);
     check(
         "packages = [\"-rf\"]\n",
         str!["`[WORLD]/recipes/a.toml`: package `-rf` is no plain name"],
@@ -83,16 +72,10 @@ fn recipes() {
         str!["could not read `[WORLD]/recipes/nowhere` of the recipe of image `a`"],
     );
     world.recipe("b", "from = \"a\"\n");
-    check(
-        "from = \"b\"\n",
-        str!["image `a` stands on itself: a -> b -> a"],
-    );
+    check("from = \"b\"\n", str!["image `a` stands on itself: a -> b -> a"]);
     let nowhere = Images::open("/nowhere", Cache::at(world.path().join("cache")).unwrap());
     let error = nowhere.names().unwrap_err();
-    snapbox::assert_data_eq!(
-        error.to_string(),
-        str!["could not read the recipes in `/nowhere`"]
-    );
+    snapbox::assert_data_eq!(error.to_string(), str!["could not read the recipes in `/nowhere`"]);
 }
 
 #[test]
@@ -119,12 +102,8 @@ fn locks() {
         "a",
         str!["the lock `[WORLD]/recipes/a.lock` is of format version 9, this tool reads 1"],
     );
-    for broken in [
-        "",
-        "version = 1",
-        &lock[..lock.len() / 2],
-        &lock.replace("size = ", "bytes = "),
-    ] {
+    for broken in ["", "version = 1", &lock[..lock.len() / 2], &lock.replace("size = ", "bytes = ")]
+    {
         fs::write(&path, broken).unwrap();
         check_locked(&world, "a", str!["`[WORLD]/recipes/a.lock` is no lock"]);
     }
@@ -138,20 +117,12 @@ fn locks() {
     );
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
-    check_locked(
-        &world,
-        "a",
-        str!["could not read the lock `[WORLD]/recipes/a.lock`"],
-    );
+    check_locked(&world, "a", str!["could not read the lock `[WORLD]/recipes/a.lock`"]);
     fs::remove_dir(&path).unwrap();
 
     fs::write(&path, &lock).unwrap();
     world.recipe("a", "packages = [\"lib\"]\n# edited\n");
-    check_locked(
-        &world,
-        "a",
-        str!["the recipe of image `a` was edited after it was locked"],
-    );
+    check_locked(&world, "a", str!["the recipe of image `a` was edited after it was locked"]);
 }
 
 #[test]
@@ -164,11 +135,7 @@ fn an_edited_file_of_a_recipe_is_noticed_and_other_line_ends_are_not() {
     write("one\r\n");
     images(&world).locked("a").unwrap();
     write("two\n");
-    check_locked(
-        &world,
-        "a",
-        str!["the recipe of image `a` was edited after it was locked"],
-    );
+    check_locked(&world, "a", str!["the recipe of image `a` was edited after it was locked"]);
 }
 
 #[test]
@@ -179,11 +146,7 @@ fn a_base_that_was_locked_again_is_noticed() {
     world.succeed(&["lock"]);
     world.recipe("a", "packages = [\"lib\"]\n[env]\nX = \"1\"\n");
     world.succeed(&["lock", "a"]);
-    check_locked(
-        &world,
-        "b",
-        str!["image `b` was locked on `a` [..], which is now [..]"],
-    );
+    check_locked(&world, "b", str!["image `b` was locked on `a` [..], which is now [..]"]);
     world.succeed(&["lock", "b"]);
     images(&world).locked("b").unwrap();
 }
@@ -194,13 +157,9 @@ fn a_lock_without_its_wheel_is_no_panic() {
     world.recipe("a", "packages = [\"lib\"]\n");
     world.succeed(&["lock", "a"]);
     fs::remove_dir_all(world.path().join("cache/layers")).unwrap();
-    let lock = world
-        .lock("a")
-        .replace("content = \"packages\"", "content = \"wheel zig\"");
+    let lock = world.lock("a").replace("content = \"packages\"", "content = \"wheel zig\"");
     fs::write(world.recipes().join("a.lock"), lock).unwrap();
-    let error = images(&world)
-        .ensure("a", &Fails, &Shell::silent())
-        .unwrap_err();
+    let error = images(&world).ensure("a", &Fails, &Shell::silent()).unwrap_err();
     snapbox::assert_data_eq!(
         error.to_string(),
         str!["the lock of image `a` does not say what layer `wheel zig` is made of"]
@@ -249,9 +208,7 @@ fn an_index_that_is_not_xz() {
     let digest = keyway_manifest::Digest::of(index);
     let text = crate::debian::release(&format!(" {digest} 5 main/binary-amd64/Packages.xz\n"));
     use crate::server::Route;
-    world
-        .server
-        .put("dists/test/InRelease", Route::Whole(world.key.sign(&text)));
+    world.server.put("dists/test/InRelease", Route::Whole(world.key.sign(&text)));
     let by_hash = format!("dists/test/main/binary-amd64/by-hash/SHA256/{digest}");
     world.server.put(&by_hash, Route::Whole(index.to_vec()));
     world.recipe("a", "packages = [\"lib\"]\n");
@@ -372,11 +329,7 @@ fn toolchains_that_do_not_say_what_they_are() {
         &Writes(Box::leak(Box::new(said))),
         str!["`ld --version` in image `a` does not say its version; it says ``"],
     );
-    let said = [
-        ("lib/libstd-1.rlib", ""),
-        ("rustc", compiler),
-        ("linker", "GNU ld 2.44\nmore\n"),
-    ];
+    let said = [("lib/libstd-1.rlib", ""), ("rustc", compiler), ("linker", "GNU ld 2.44\nmore\n")];
     lock(&world, &Writes(Box::leak(Box::new(said)))).unwrap();
     let target = "x86_64-pc-windows-gnu".parse().unwrap();
     let locked = images(&world).locked("a").unwrap();
@@ -395,15 +348,9 @@ fn a_layer_below_that_is_damaged() {
     let lower = Lock::read(&world.recipes(), "a").unwrap().layers.remove(0);
     let upper = Lock::read(&world.recipes(), "b").unwrap().layers.remove(0);
     let layer = |digest| world.path().join(format!("cache/layers/{digest}.tar"));
-    fs::write(
-        layer(lower.diff_id),
-        vec![1; usize::try_from(lower.size).unwrap()],
-    )
-    .unwrap();
+    fs::write(layer(lower.diff_id), vec![1; usize::try_from(lower.size).unwrap()]).unwrap();
     fs::remove_file(layer(upper.diff_id)).unwrap();
-    let error = images(&world)
-        .ensure("b", &Silent, &Shell::silent())
-        .unwrap_err();
+    let error = images(&world).ensure("b", &Silent, &Shell::silent()).unwrap_err();
     assert!(matches!(error, ImageError::Below { .. }), "{error}");
     assert_eq!(error.exit(), Exit::Environment);
 }
@@ -412,8 +359,5 @@ fn a_layer_below_that_is_damaged() {
 fn recipe_errors_are_of_their_own_type() {
     let world = World::new();
     let error = images(&world).locked("a").unwrap_err();
-    assert!(matches!(
-        error,
-        ImageError::Recipe(RecipeError::Missing { .. })
-    ));
+    assert!(matches!(error, ImageError::Recipe(RecipeError::Missing { .. })));
 }

@@ -20,38 +20,19 @@ pub(crate) struct Item {
 
 pub(crate) fn file(path: &str, data: &str) -> Item {
     let (path, link, data) = (path.into(), String::new(), data.into());
-    Item {
-        path,
-        kind: EntryType::Regular,
-        link,
-        mode: 0o644,
-        data,
-    }
+    Item { path, kind: EntryType::Regular, link, mode: 0o644, data }
 }
 
 pub(crate) fn folder(path: &str) -> Item {
-    Item {
-        kind: EntryType::Directory,
-        mode: 0o755,
-        ..file(path, "")
-    }
+    Item { kind: EntryType::Directory, mode: 0o755, ..file(path, "") }
 }
 
 pub(crate) fn symlink(path: &str, target: &str) -> Item {
-    Item {
-        kind: EntryType::Symlink,
-        link: target.into(),
-        mode: 0o777,
-        ..file(path, "")
-    }
+    Item { kind: EntryType::Symlink, link: target.into(), mode: 0o777, ..file(path, "") }
 }
 
 pub(crate) fn hard_link(path: &str, target: &str) -> Item {
-    Item {
-        kind: EntryType::Link,
-        link: target.into(),
-        ..file(path, "")
-    }
+    Item { kind: EntryType::Link, link: target.into(), ..file(path, "") }
 }
 
 /// A tar of `items`, all of the year 2020.
@@ -77,14 +58,10 @@ pub(crate) fn tar(items: &[Item]) -> Vec<u8> {
 /// A package file around a data archive of this name.
 pub(crate) fn package(name: &str, data: &[u8]) -> Vec<u8> {
     let mut archive = ar::Builder::new(Vec::new());
-    for (name, bytes) in [
-        ("debian-binary", &b"2.0\n"[..]),
-        ("control.tar", &tar(&[])),
-        (name, data),
-    ] {
-        archive
-            .append(&ar::Header::new(name.into(), bytes.len() as u64), bytes)
-            .unwrap();
+    for (name, bytes) in
+        [("debian-binary", &b"2.0\n"[..]), ("control.tar", &tar(&[])), (name, data)]
+    {
+        archive.append(&ar::Header::new(name.into(), bytes.len() as u64), bytes).unwrap();
     }
     archive.into_inner().unwrap()
 }

@@ -26,12 +26,7 @@ fn write(bench: &Workbench, items: &[Item]) -> Layer {
 #[test]
 fn depends_on_nothing_but_the_tree() {
     let bench = Workbench::new();
-    let items = [
-        folder("usr"),
-        file("usr/b", "2"),
-        symlink("usr/l", "b"),
-        file("usr/a", "1"),
-    ];
+    let items = [folder("usr"), file("usr/b", "2"), symlink("usr/l", "b"), file("usr/a", "1")];
     let first = write(&bench, &items);
     let turned: Vec<Item> = items.iter().rev().cloned().collect();
     let second = write(&Workbench::new(), &turned);
@@ -56,10 +51,7 @@ fn writes_what_every_tar_reads() {
         symlink("usr/l", &"t".repeat(99)),
         file(&deep, "deep"),
         file("usr/Főtanú", "text"),
-        Item {
-            mode: 0o4755,
-            ..file("usr/su", "")
-        },
+        Item { mode: 0o4755, ..file("usr/su", "") },
     ];
     let layer = write(&bench, &items);
     let mut archive = Archive::new(fs::File::open(&layer.file).unwrap());
@@ -68,31 +60,16 @@ fn writes_what_every_tar_reads() {
         let mut entry = entry.unwrap();
         let path = String::from_utf8(entry.path_bytes().into_owned()).unwrap();
         let header = entry.header().clone();
-        assert_eq!(
-            (header.uid().unwrap(), header.gid().unwrap()),
-            (0, 0),
-            "{path}"
-        );
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0), "{path}");
         assert_eq!(header.username().unwrap(), Some(""), "{path}");
         let link = entry.link_name_bytes().map(std::borrow::Cow::into_owned);
         let mut data = String::new();
         entry.read_to_string(&mut data).unwrap();
-        found.insert(
-            path,
-            (header.entry_type(), header.mode().unwrap(), data, link),
-        );
+        found.insert(path, (header.entry_type(), header.mode().unwrap(), data, link));
     }
     let file = |data: &str| (EntryType::Regular, 0o644, data.to_owned(), None);
     assert_eq!(found["usr/b"], file("content"));
-    assert_eq!(
-        found["usr/c"],
-        (
-            EntryType::Link,
-            0o644,
-            String::new(),
-            Some(b"usr/b".to_vec())
-        )
-    );
+    assert_eq!(found["usr/c"], (EntryType::Link, 0o644, String::new(), Some(b"usr/b".to_vec())));
     assert_eq!(found["usr/l"].3, Some("t".repeat(99).into_bytes()));
     assert_eq!(found[&deep], file("deep"));
     assert_eq!(found["usr/Főtanú"], file("text"));
@@ -109,10 +86,7 @@ fn says_which_file_could_not_be_copied() {
         keyway_xtask::image::member::Content::Files(vec!["/nowhere/b".into(); 600]);
     let error = layer::write(&tree, &mut members, bench.0.path(), bench.0.path()).unwrap_err();
     assert!(matches!(error, LayerError::Copy { .. }));
-    assert_eq!(
-        error.to_string(),
-        "could not copy `usr/b` of `p` into a layer"
-    );
+    assert_eq!(error.to_string(), "could not copy `usr/b` of `p` into a layer");
     let left = fs::read_dir(bench.0.path()).unwrap().count();
     assert_eq!(left, 1, "only the package is left");
 }
@@ -162,10 +136,7 @@ fn writes_one_archive_for_docker_and_oci() {
     assert_eq!(docker[0]["Layers"].as_array().unwrap().len(), 2);
 
     assert_eq!(json("oci-layout")["imageLayoutVersion"], "1.0.0");
-    let manifest = json("index.json")["manifests"][0]["digest"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let manifest = json("index.json")["manifests"][0]["digest"].as_str().unwrap().to_owned();
     assert_eq!(manifest, image.manifest.prefixed());
     let manifest = json(&blob(&manifest));
     let config = json(&blob(manifest["config"]["digest"].as_str().unwrap()));
@@ -176,11 +147,7 @@ fn writes_one_archive_for_docker_and_oci() {
         .map(|layer| layer["digest"].as_str().unwrap().to_owned())
         .collect();
     let diff_ids = config["rootfs"]["diff_ids"].as_array().unwrap();
-    assert!(
-        diff_ids
-            .iter()
-            .all(|id| layers.contains(id.as_str().unwrap()))
-    );
+    assert!(diff_ids.iter().all(|id| layers.contains(id.as_str().unwrap())));
     snapbox::assert_data_eq!(
         serde_json::to_string(&config["config"]).unwrap(),
         snapbox::str![[r#"{"Env":["PATH=/usr/bin"]}"#]]
@@ -194,8 +161,5 @@ fn does_not_archive_a_layer_that_was_cut() {
     let image = image(&bench);
     fs::write(&image.layers[1].file, "cut").unwrap();
     let error = write_archive(&image, &mut std::io::sink()).unwrap_err();
-    assert!(
-        error.to_string().ends_with("is not of its size any more"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("is not of its size any more"), "{error}");
 }

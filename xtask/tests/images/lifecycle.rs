@@ -27,9 +27,7 @@ fn world() -> World {
 
 /// The digests of the images that a run reports.
 fn digests(stdout: &str) -> Vec<(String, String)> {
-    let events = stdout
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let events = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events
         .filter(|event| event["event"] == "image")
         .map(|event| {
@@ -43,34 +41,18 @@ fn digests(stdout: &str) -> Vec<(String, String)> {
 fn locks_builds_and_lists() {
     let world = world();
     let locked = digests(&world.succeed(&["lock"]));
-    assert_eq!(
-        locked
-            .iter()
-            .map(|(name, _)| name.as_str())
-            .collect::<Vec<_>>(),
-        ["base", "upper"]
-    );
+    assert_eq!(locked.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["base", "upper"]);
     let lock = world.lock("upper");
     assert!(lock.contains("name = \"extra\""));
-    assert!(
-        !lock.contains("name = \"lib\""),
-        "what is below is not locked again"
-    );
-    assert!(
-        !lock.contains("127.0.0.1"),
-        "no mirror is written into a lock"
-    );
+    assert!(!lock.contains("name = \"lib\""), "what is below is not locked again");
+    assert!(!lock.contains("127.0.0.1"), "no mirror is written into a lock");
 
     // Locking again writes the same; building from the lock alone makes the same.
     assert_eq!(digests(&world.succeed(&["lock"])), locked);
     assert_eq!(world.lock("upper"), lock);
     let requests = world.server.log().len();
     assert_eq!(digests(&world.succeed(&["build"])), locked);
-    assert_eq!(
-        world.server.log().len(),
-        requests,
-        "all is there: nothing is asked for"
-    );
+    assert_eq!(world.server.log().len(), requests, "all is there: nothing is asked for");
 
     fs::remove_dir_all(world.path().join("cache")).unwrap();
     let listed = world.succeed(&["list"]);
@@ -78,12 +60,7 @@ fn locks_builds_and_lists() {
     assert_eq!(digests(&world.succeed(&["build"])), locked);
     let listed = world.succeed(&["list"]);
     assert!(listed.contains("\"state\":\"built\""), "{listed}");
-    assert_eq!(
-        fs::read_dir(world.path().join("cache/tmp/images"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(fs::read_dir(world.path().join("cache/tmp/images")).unwrap().count(), 0);
 }
 
 #[test]
@@ -91,16 +68,11 @@ fn gives_the_same_digests_whoever_builds_where_and_when() {
     let world = world();
     let locked = digests(&world.succeed(&["lock"]));
     // Another time zone, umask and folder; another user where that can be tried.
-    let mut shells = vec![
-        ("TZ=Asia/Kolkata", "umask 077"),
-        ("TZ=America/Caracas", "umask 000"),
-    ]
-    .into_iter()
-    .map(|(zone, umask)| format!("export {zone}; {umask}; exec \"$@\""))
-    .collect::<Vec<_>>();
-    let setpriv = Command::new("setpriv")
-        .args(["--reuid", "65534", "true"])
-        .status();
+    let mut shells = vec![("TZ=Asia/Kolkata", "umask 077"), ("TZ=America/Caracas", "umask 000")]
+        .into_iter()
+        .map(|(zone, umask)| format!("export {zone}; {umask}; exec \"$@\""))
+        .collect::<Vec<_>>();
+    let setpriv = Command::new("setpriv").args(["--reuid", "65534", "true"]).status();
     if setpriv.is_ok_and(|status| status.success()) {
         shells.push(
             "chmod -R a+rX \"$WORLD\"; exec setpriv --reuid 65534 --regid 65534 --clear-groups \"$@\"".into(),
@@ -116,21 +88,12 @@ fn gives_the_same_digests_whoever_builds_where_and_when() {
         open_to_all(&place);
         let built = world.command(&["build"]);
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", shell, "sh"])
-            .arg(built.get_program())
-            .args(built.get_args());
-        command
-            .env("KEYWAY_CACHE", &place)
-            .env("WORLD", world.path());
+        command.args(["-c", shell, "sh"]).arg(built.get_program()).args(built.get_args());
+        command.env("KEYWAY_CACHE", &place).env("WORLD", world.path());
         let output = command.output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{shell}: {stderr}");
-        assert_eq!(
-            digests(&String::from_utf8(output.stdout).unwrap()),
-            locked,
-            "{shell}"
-        );
+        assert_eq!(digests(&String::from_utf8(output.stdout).unwrap()), locked, "{shell}");
     }
 }
 
@@ -147,10 +110,7 @@ fn two_runs_at_once_build_once() {
     let runs: Vec<_> = (0..3)
         .map(|_| {
             let mut command = world.command(&["build"]);
-            command
-                .stdout(std::process::Stdio::piped())
-                .spawn()
-                .unwrap()
+            command.stdout(std::process::Stdio::piped()).spawn().unwrap()
         })
         .collect();
     for run in runs {
@@ -184,11 +144,7 @@ fn goes_on_after_a_run_that_was_killed() {
         .into_iter()
         .filter(|line| line.contains("pool/") && !line.ends_with(" 0"))
         .collect();
-    assert_eq!(
-        ranges.len(),
-        3,
-        "each package was taken up where it was cut"
-    );
+    assert_eq!(ranges.len(), 3, "each package was taken up where it was cut");
 }
 
 #[test]
@@ -208,10 +164,7 @@ fn refuses_another_digest_than_the_locks() {
     fs::remove_dir_all(world.path().join("cache")).unwrap();
     let path = world.recipes().join("base.lock");
     let lock = world.lock("base");
-    let diff_id = lock
-        .lines()
-        .find_map(|line| line.strip_prefix("diff_id = "))
-        .unwrap();
+    let diff_id = lock.lines().find_map(|line| line.strip_prefix("diff_id = ")).unwrap();
     let wrong = format!("\"{}\"", Digest::of("wrong"));
     fs::write(&path, lock.replace(diff_id, &wrong)).unwrap();
     let stderr = world.fail(&["build", "base"], 3);
@@ -222,23 +175,12 @@ fn refuses_another_digest_than_the_locks() {
     );
     assert!(stderr.starts_with(&expected), "{stderr}");
     assert!(stderr.contains("hint: "), "{stderr}");
-    assert_eq!(
-        fs::read_dir(world.path().join("cache/layers"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(fs::read_dir(world.path().join("cache/layers")).unwrap().count(), 0);
 
-    let config = lock
-        .lines()
-        .find_map(|line| line.strip_prefix("config = "))
-        .unwrap();
+    let config = lock.lines().find_map(|line| line.strip_prefix("config = ")).unwrap();
     fs::write(&path, lock.replace(config, &wrong)).unwrap();
     let stderr = world.fail(&["build", "base"], 3);
-    assert!(
-        stderr.starts_with("error: config of image `base` came out as "),
-        "{stderr}"
-    );
+    assert!(stderr.starts_with("error: config of image `base` came out as "), "{stderr}");
 }
 
 #[test]
@@ -251,10 +193,7 @@ fn refuses_a_package_that_was_changed_on_the_mirror() {
     let output = world.run(&["build"]);
     assert_eq!(output.status.code(), Some(4));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        stderr.contains("no mirror has `tool 2.0` (sha256 "),
-        "{stderr}"
-    );
+    assert!(stderr.contains("no mirror has `tool 2.0` (sha256 "), "{stderr}");
     assert!(stderr.contains("cargo xtask images update"), "{stderr}");
 }
 
@@ -264,10 +203,7 @@ fn refuses_a_suite_that_another_key_signed() {
     world.key = crate::debian::Key::new();
     world.publish();
     let stderr = world.fail(&["lock", "base"], 3);
-    assert!(
-        stderr.contains("no valid signature on `[SERVER]/dists/test/InRelease`"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("no valid signature on `[SERVER]/dists/test/InRelease`"), "{stderr}");
     assert!(!world.recipes().join("base.lock").exists());
 }
 
@@ -281,9 +217,7 @@ fn takes_wheels_from_an_index() {
     let file = "zig-1.0-py3-none-manylinux_2_12_x86_64.whl";
     let page = format!("<a href=\"../../files/{file}#sha256=0\">{file}</a>");
     world.server.put("simple/zig/", Route::Whole(page.into()));
-    world
-        .server
-        .put(&format!("files/{file}"), Route::Whole(wheel.clone()));
+    world.server.put(&format!("files/{file}"), Route::Whole(wheel.clone()));
     world.recipe(
         "zig",
         "[[wheel]]\nname = \"zig\"\nversion = \"1.0\"\nplatform = \"manylinux2014_x86_64\"\n\
@@ -299,31 +233,18 @@ fn takes_wheels_from_an_index() {
         command.output().unwrap()
     };
     let locked = run("lock", None);
-    assert!(
-        locked.status.success(),
-        "{}",
-        String::from_utf8_lossy(&locked.stderr)
-    );
-    assert!(
-        world
-            .lock("zig")
-            .contains(&format!("sha256 = \"{}\"", Digest::of(&wheel)))
-    );
+    assert!(locked.status.success(), "{}", String::from_utf8_lossy(&locked.stderr));
+    assert!(world.lock("zig").contains(&format!("sha256 = \"{}\"", Digest::of(&wheel))));
 
     // Another file under the same name.
     fs::remove_dir_all(world.path().join("cache")).unwrap();
     let mut other = wheel.clone();
     other.push(0);
-    world
-        .server
-        .put(&format!("files/{file}"), Route::Whole(other));
+    world.server.put(&format!("files/{file}"), Route::Whole(other));
     let built = run("build", None);
     assert_eq!(built.status.code(), Some(3));
     let stderr = String::from_utf8_lossy(&built.stderr).into_owned();
-    assert!(
-        stderr.contains(&format!("wheel `{file}` has sha256 ")),
-        "{stderr}"
-    );
+    assert!(stderr.contains(&format!("wheel `{file}` has sha256 ")), "{stderr}");
 
     // Nobody brings it: the index lacks it and there is no client.
     world.server.remove("simple/zig/");

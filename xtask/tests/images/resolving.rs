@@ -33,13 +33,8 @@ fn closure(
     let text = index(lines);
     let index = Index::parse(&text, "amd64")?;
     let roots: Vec<String> = roots.iter().map(|name| (*name).to_owned()).collect();
-    let without: Vec<Omission> = without
-        .iter()
-        .map(|name| Omission {
-            package: (*name).into(),
-            why: "x".into(),
-        })
-        .collect();
+    let without: Vec<Omission> =
+        without.iter().map(|name| Omission { package: (*name).into(), why: "x".into() }).collect();
     let below: Vec<Package> = below
         .iter()
         .map(|(name, version)| Package {
@@ -87,25 +82,13 @@ fn follows_depends_and_pre_depends() {
 fn takes_the_first_alternative_that_can_be_had() {
     check(&["a 1 Depends: b | c", "b 1", "c 1"], &["a"], &["a", "b"]);
     check(&["a 1 Depends: b | c", "c 1"], &["a"], &["a", "c"]);
-    check(
-        &["a 1 Depends: b (>= 2) | c", "b 1", "c 1"],
-        &["a"],
-        &["a", "c"],
-    );
-    check(
-        &["a 1 Depends: b | c", "b 1", "c 1"],
-        &["a", "c"],
-        &["a", "c"],
-    );
+    check(&["a 1 Depends: b (>= 2) | c", "b 1", "c 1"], &["a"], &["a", "c"]);
+    check(&["a 1 Depends: b | c", "b 1", "c 1"], &["a", "c"], &["a", "c"]);
 }
 
 #[test]
 fn takes_providers_of_a_virtual_package() {
-    check(
-        &["a 1 Depends: v", "b 1 Provides: v", "c 1"],
-        &["a"],
-        &["a", "b"],
-    );
+    check(&["a 1 Depends: v", "b 1 Provides: v", "c 1"], &["a"], &["a", "b"]);
     check(
         &[
             "a 1 Depends: v",
@@ -116,11 +99,7 @@ fn takes_providers_of_a_virtual_package() {
         &["a", "z"],
     );
     check(
-        &[
-            "a 1 Depends: v (>= 2)",
-            "b 1 Provides: v",
-            "c 1 Provides: v (= 3)",
-        ],
+        &["a 1 Depends: v (>= 2)", "b 1 Provides: v", "c 1 Provides: v (= 3)"],
         &["a"],
         &["a", "c"],
     );
@@ -149,10 +128,7 @@ fn leaves_out_what_the_recipe_says() {
 #[test]
 fn leaves_out_what_is_below() {
     let lines = ["a 1 Depends: b, c", "b 1", "c 1"];
-    assert_eq!(
-        closure(&lines, &["a"], &[], &[("b", "1")]).unwrap(),
-        ["a", "c"]
-    );
+    assert_eq!(closure(&lines, &["a"], &[], &[("b", "1")]).unwrap(), ["a", "c"]);
     check_error(
         &lines,
         &["a"],
@@ -164,20 +140,9 @@ fn leaves_out_what_is_below() {
 
 #[test]
 fn names_the_chain_to_what_is_missing() {
+    check_error(&["a 1"], &["b"], &[], &[], str!["package `b` is not in the suite"]);
     check_error(
-        &["a 1"],
-        &["b"],
-        &[],
-        &[],
-        str!["package `b` is not in the suite"],
-    );
-    check_error(
-        &[
-            "a 1 Depends: b",
-            "b 1 Depends: c",
-            "c 1 Depends: d (>= 2) | e",
-            "d 1",
-        ],
+        &["a 1 Depends: b", "b 1 Depends: c", "c 1 Depends: d (>= 2) | e", "d 1"],
         &["a"],
         &[],
         &[],
@@ -198,21 +163,9 @@ fn refuses_an_index_that_is_damaged() {
         let read = Index::parse(text, "amd64").and_then(|index| index.package("a"));
         assert_eq!(read.unwrap_err().to_string(), expected);
     };
-    check(
-        "Version: 1\n",
-        "the index entry of `?` has no usable field `Package`",
-    );
-    check(
-        "Package: a\n",
-        "the index entry of `a` has no usable field `Version`",
-    );
-    check(
-        "Package: a\nVersion: 1\n",
-        "the index entry of `a` has no usable field `SHA256`",
-    );
+    check("Version: 1\n", "the index entry of `?` has no usable field `Package`");
+    check("Package: a\n", "the index entry of `a` has no usable field `Version`");
+    check("Package: a\nVersion: 1\n", "the index entry of `a` has no usable field `SHA256`");
     let text = index(&["a 1"]);
-    check(
-        &text.replace("Size: 1", "Size: x"),
-        "the index entry of `a` has no usable field `Size`",
-    );
+    check(&text.replace("Size: 1", "Size: x"), "the index entry of `a` has no usable field `Size`");
 }

@@ -30,11 +30,7 @@ impl Server {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let server = Self {
-            port,
-            routes: Arc::default(),
-            log: Arc::default(),
-        };
+        let server = Self { port, routes: Arc::default(), log: Arc::default() };
         let serving = server.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -66,12 +62,7 @@ impl Server {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut request = String::new();
         reader.read_line(&mut request)?;
-        let path = request
-            .split(' ')
-            .nth(1)
-            .unwrap_or("/")
-            .trim_start_matches('/')
-            .to_owned();
+        let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
         let mut from = 0;
         loop {
             let mut line = String::new();
@@ -100,25 +91,11 @@ impl Server {
                 stream.write_all(&bytes[..at])
             }
             Some(Route::Whole(bytes)) => {
-                head(
-                    if from > 0 {
-                        "206 Partial Content"
-                    } else {
-                        "200 OK"
-                    },
-                    bytes.len() - from,
-                )?;
+                head(if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.len() - from)?;
                 stream.write_all(&bytes[from..])
             }
             Some(Route::Pieces(bytes, most)) => {
-                head(
-                    if from > 0 {
-                        "206 Partial Content"
-                    } else {
-                        "200 OK"
-                    },
-                    bytes.len() - from,
-                )?;
+                head(if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.len() - from)?;
                 stream.write_all(&bytes[from..bytes.len().min(from + most)])
             }
         }

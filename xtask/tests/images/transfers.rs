@@ -16,10 +16,7 @@ fn content() -> Vec<u8> {
 }
 
 fn expected(bytes: &[u8]) -> Expected {
-    Expected {
-        size: bytes.len() as u64,
-        sha256: Digest::of(bytes),
-    }
+    Expected { size: bytes.len() as u64, sha256: Digest::of(bytes) }
 }
 
 /// Downloads `x` from a server that answers with `route`, on top of a part that is there already.
@@ -63,10 +60,7 @@ fn starts_again_where_a_server_knows_no_ranges() {
 #[test]
 fn gives_up_on_a_line_that_brings_nothing() {
     let (done, bytes, log) = download(Route::Cut(content(), 10), b"");
-    assert!(
-        matches!(done, Err(HttpError::Broken { received: 10, .. })),
-        "{done:?}"
-    );
+    assert!(matches!(done, Err(HttpError::Broken { received: 10, .. })), "{done:?}");
     assert_eq!(bytes.len(), 10, "what came stays for another mirror");
     assert_eq!(log.len(), 2);
 }
@@ -101,16 +95,10 @@ fn says_what_a_server_answers() {
     let server = Server::start();
     server.put("x", Route::Whole(vec![0; 11]));
     let error = Http::new().get(&server.url("x"), 10).unwrap_err();
-    assert!(
-        matches!(error, HttpError::TooLarge { limit: 10, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, HttpError::TooLarge { limit: 10, .. }), "{error}");
     server.put("y", Route::Cut(vec![0; 11], 3));
     let error = Http::new().get(&server.url("y"), 100).unwrap_err();
-    assert!(
-        matches!(error, HttpError::Broken { received: 3, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, HttpError::Broken { received: 3, .. }), "{error}");
     let folder = tempfile::tempdir().unwrap();
     let nowhere = folder.path().join("nowhere").join("x");
     let done = Http::new().download(&server.url("x"), expected(b"x"), &nowhere, &mut |_| {});
@@ -131,31 +119,19 @@ fn fetch(servers: &[&Server], folder: &TempDir) -> Result<(), DownloadError> {
         size: content().len() as u64,
         sha256: Digest::of(content()),
     };
-    downloads.packages(
-        &Http::new(),
-        &Mirrors::new("trixie", &user, &[], None),
-        &[&package],
-    )
+    downloads.packages(&Http::new(), &Mirrors::new("trixie", &user, &[], None), &[&package])
 }
 
 #[test]
 fn takes_a_file_from_the_first_mirror_that_has_it() {
-    let (lacks, wrong, cut, has) = (
-        Server::start(),
-        Server::start(),
-        Server::start(),
-        Server::start(),
-    );
+    let (lacks, wrong, cut, has) =
+        (Server::start(), Server::start(), Server::start(), Server::start());
     wrong.put("pool/x.deb", Route::Whole(vec![1; content().len()]));
     cut.put("pool/x.deb", Route::Cut(content(), 5000));
     has.put("pool/x.deb", Route::Whole(content()));
     let folder = tempfile::tempdir().unwrap();
     fetch(&[&lacks, &wrong, &cut, &has], &folder).unwrap();
-    assert_eq!(
-        has.log(),
-        ["pool/x.deb 5000"],
-        "what the broken one sent was kept"
-    );
+    assert_eq!(has.log(), ["pool/x.deb 5000"], "what the broken one sent was kept");
     fetch(&[&has], &folder).unwrap();
     assert_eq!(has.log().len(), 1, "a second time nothing is asked for");
 }

@@ -14,10 +14,7 @@ const EPOCH: u64 = 1_600_000_000;
 fn members(all: &[&[Item]]) -> Vec<Member> {
     let bench = Workbench::new();
     let names = ["a", "b", "c"];
-    all.iter()
-        .zip(names)
-        .map(|(items, name)| bench.member(name, items))
-        .collect()
+    all.iter().zip(names).map(|(items, name)| bench.member(name, items)).collect()
 }
 
 fn merge(all: &[&[Item]]) -> Result<Tree, TreeError> {
@@ -37,24 +34,14 @@ fn check_error(all: &[&[Item]], expected: impl snapbox::IntoData) {
 }
 
 fn globs(patterns: &[&str]) -> Vec<Glob> {
-    patterns
-        .iter()
-        .map(|pattern| pattern.parse().unwrap())
-        .collect()
+    patterns.iter().map(|pattern| pattern.parse().unwrap()).collect()
 }
 
 #[test]
 fn resolves_folders_through_links_whichever_member_brings_them() {
     let links = [symlink("lib", "usr/lib"), symlink("usr/lib64", "lib")];
     let files = [folder("lib"), file("lib/x", "1"), file("usr/lib64/y", "2")];
-    let expected = [
-        "lib",
-        "usr",
-        "usr/lib",
-        "usr/lib/x",
-        "usr/lib/y",
-        "usr/lib64",
-    ];
+    let expected = ["lib", "usr", "usr/lib", "usr/lib/x", "usr/lib/y", "usr/lib64"];
     check(&[&links, &files], &expected);
     check(&[&files, &links], &expected);
 }
@@ -63,10 +50,7 @@ fn resolves_folders_through_links_whichever_member_brings_them() {
 fn resolves_links_that_are_absolute_or_climb_inside_the_image() {
     check(
         &[
-            &[
-                symlink("opt/x", "/usr/share/x"),
-                symlink("var/run", "../run"),
-            ],
+            &[symlink("opt/x", "/usr/share/x"), symlink("var/run", "../run")],
             &[file("opt/x/f", ""), file("var/run/g", "")],
         ],
         &[
@@ -118,28 +102,16 @@ fn refuses_a_path_through_a_file() {
 
 #[test]
 fn refuses_the_same_file_of_two_members() {
+    check_error(&[&[file("x", "1")], &[file("x", "1")]], str!["`x` is both in `a` and in `b`"]);
     check_error(
-        &[&[file("x", "1")], &[file("x", "1")]],
-        str!["`x` is both in `a` and in `b`"],
-    );
-    check_error(
-        &[
-            &[symlink("bin", "usr/bin"), file("bin/sh", "1")],
-            &[file("usr/bin/sh", "1")],
-        ],
+        &[&[symlink("bin", "usr/bin"), file("bin/sh", "1")], &[file("usr/bin/sh", "1")]],
         str!["`usr/bin/sh` is both in `a` and in `b`"],
     );
     check_error(
         &[&[symlink("x", "y")], &[symlink("x", "z")]],
         str!["`x` is both in `a` and in `b`"],
     );
-    check(
-        &[
-            &[symlink("x", "y"), folder("d")],
-            &[symlink("x", "y"), folder("d")],
-        ],
-        &["d", "x"],
-    );
+    check(&[&[symlink("x", "y"), folder("d")], &[symlink("x", "y"), folder("d")]], &["d", "x"]);
 }
 
 #[test]
@@ -167,13 +139,9 @@ fn drops_and_keeps_with_all_below() {
 
 #[test]
 fn takes_no_time_after_the_epoch() {
-    let tree = Tree::merge(
-        &members(&[&[file("x", "")]]),
-        &Below::default(),
-        Filter::default(),
-        1000,
-    )
-    .unwrap();
+    let tree =
+        Tree::merge(&members(&[&[file("x", "")]]), &Below::default(), Filter::default(), 1000)
+            .unwrap();
     assert_eq!(tree.nodes["x"].mtime, 1000);
     let tree = merge(&[&[file("x", "")]]).unwrap();
     assert_eq!(tree.nodes["x"].mtime, 1_577_836_800);
@@ -183,14 +151,8 @@ fn takes_no_time_after_the_epoch() {
 fn puts_a_layer_on_those_below() {
     let bench = Workbench::new();
     let folder_of = bench.0.path();
-    let base = [
-        symlink("lib", "usr/lib"),
-        Item {
-            mode: 0o1777,
-            ..folder("tmp")
-        },
-        file("usr/lib/x", "1"),
-    ];
+    let base =
+        [symlink("lib", "usr/lib"), Item { mode: 0o1777, ..folder("tmp") }, file("usr/lib/x", "1")];
     let mut below = members(&[&base]);
     let tree = Tree::merge(&below, &Below::default(), Filter::default(), EPOCH).unwrap();
     let written = layer::write(&tree, &mut below, folder_of, folder_of).unwrap();
@@ -200,11 +162,8 @@ fn puts_a_layer_on_those_below() {
     // Over the file, through the link, into the sticky folder.
     let upper = members(&[&[file("lib/x", "2"), file("lib/y", "3"), file("tmp/z", "4")]]);
     let tree = Tree::merge(&upper, &index, Filter::default(), EPOCH).unwrap();
-    let found: Vec<(&str, u32)> = tree
-        .nodes
-        .iter()
-        .map(|(path, node)| (path.as_str(), node.mode))
-        .collect();
+    let found: Vec<(&str, u32)> =
+        tree.nodes.iter().map(|(path, node)| (path.as_str(), node.mode)).collect();
     assert_eq!(
         found,
         [

@@ -22,17 +22,12 @@ fn takes_what_a_key_of_the_keyring_signed() {
     let (key, other) = (Key::new(), Key::new());
     let digest = "0".repeat(64);
     let text = release(&format!(" {digest} 7 main/binary-amd64/Packages.xz\n"));
-    let both = Keyring::parse(&[
-        ("a.asc".into(), other.public()),
-        ("b.asc".into(), key.public()),
-    ]);
+    let both = Keyring::parse(&[("a.asc".into(), other.public()), ("b.asc".into(), key.public())]);
     let release = Release::verify(&both.unwrap(), "x", "test", &key.sign(&text)).unwrap();
     assert_eq!(release.epoch, 1_795_252_544);
     let index = release.index("x", "main/binary-amd64/Packages.xz").unwrap();
     assert_eq!(index, (7, digest.parse().unwrap()));
-    let error = release
-        .index("http://m/InRelease", "main/binary-arm64/Packages.xz")
-        .unwrap_err();
+    let error = release.index("http://m/InRelease", "main/binary-arm64/Packages.xz").unwrap_err();
     snapbox::assert_data_eq!(
         error.to_string(),
         str!["`http://m/InRelease` does not list `main/binary-arm64/Packages.xz`"]
@@ -48,16 +43,8 @@ fn refuses_what_nobody_signed() {
         str!["`http://m/InRelease` carries no signature that can be read"],
     );
     assert!(matches!(error, ReleaseError::Unsigned { .. }));
-    check(
-        &key,
-        b"",
-        str!["`http://m/InRelease` carries no signature that can be read"],
-    );
-    check(
-        &key,
-        &[0xff; 100],
-        str!["`http://m/InRelease` carries no signature that can be read"],
-    );
+    check(&key, b"", str!["`http://m/InRelease` carries no signature that can be read"]);
+    check(&key, &[0xff; 100], str!["`http://m/InRelease` carries no signature that can be read"]);
     let signed = key.sign(&release(""));
     let end = signed.len() - 60;
     assert!(Release::verify(&keyring(&key), "x", "test", &signed[..end]).is_err());
@@ -82,11 +69,8 @@ fn refuses_what_another_key_signed() {
 fn refuses_a_text_that_was_changed_after_it_was_signed() {
     let key = Key::new();
     let signed = String::from_utf8(key.sign(&release(" 0 0 x\n"))).unwrap();
-    for (from, to) in [
-        ("Codename: test", "Codename: tesu"),
-        (" 0 0 x", " 1 0 x"),
-        ("Sat,", "Sun,"),
-    ] {
+    for (from, to) in [("Codename: test", "Codename: tesu"), (" 0 0 x", " 1 0 x"), ("Sat,", "Sun,")]
+    {
         let changed = signed.replace(from, to);
         assert_ne!(changed, signed);
         check(
@@ -116,11 +100,7 @@ fn refuses_what_does_not_say_enough() {
         &without("Date: Sat, 21 Nov 2026 09:15:44 UTC\n"),
         str!["`http://m/InRelease` has no usable field `Date`"],
     );
-    check(
-        &key,
-        &without("SHA256:\n"),
-        str!["`http://m/InRelease` has no usable field `SHA256`"],
-    );
+    check(&key, &without("SHA256:\n"), str!["`http://m/InRelease` has no usable field `SHA256`"]);
     check(
         &key,
         &key.sign(&release(" 0 zero x\n")),
@@ -140,20 +120,14 @@ fn reads_the_keys_that_are_committed() {
     // As Debian publishes them.
     assert_eq!(
         found,
-        [
-            "04b54c3cdca79751b16bc6b5225629df75b188bd",
-            "41587f7db8c774bccf131416762f67a0b2c39de4"
-        ]
+        ["04b54c3cdca79751b16bc6b5225629df75b188bd", "41587f7db8c774bccf131416762f67a0b2c39de4"]
     );
 }
 
 #[test]
 fn refuses_what_is_no_key() {
     let error = Keyring::parse(&[("k.asc".into(), b"no key".to_vec())]).unwrap_err();
-    snapbox::assert_data_eq!(
-        error.to_string(),
-        str!["could not read the key file `k.asc`"]
-    );
+    snapbox::assert_data_eq!(error.to_string(), str!["could not read the key file `k.asc`"]);
     let error = archive::keyring(std::path::Path::new("/nowhere/keyring")).unwrap_err();
     assert!(matches!(error, ArchiveError::Keyring { .. }));
     snapbox::assert_data_eq!(

@@ -17,23 +17,12 @@ const REASON: &str = "Over 500 lines, since";
 
 /// Where `unsafe` may stand: what crosses the boundary, loads a library, or makes namespaces, and
 /// the macros, which write it into plugins.
-const UNSAFE: &[&str] = &[
-    "crates/abi/",
-    "crates/host/",
-    "crates/macros/",
-    "crates/sdk/",
-    "xtask/src/engine/",
-];
+const UNSAFE: &[&str] =
+    &["crates/abi/", "crates/host/", "crates/macros/", "crates/sdk/", "xtask/src/engine/"];
 
 /// Crates whose roots can't forbid it: those with such code, and plugins, into which the export
 /// macro writes some.
-const UNFORBIDDEN: &[&str] = &[
-    "crates/abi/",
-    "crates/host/",
-    "crates/sdk/",
-    "plugins/",
-    "xtask/",
-];
+const UNFORBIDDEN: &[&str] = &["crates/abi/", "crates/host/", "crates/sdk/", "plugins/", "xtask/"];
 
 /// Hosts that serve packages, in parts, so that this file does not name them itself. Where packages
 /// come from is the machine's business; content is trusted by sha256.
@@ -85,15 +74,11 @@ fn opening(file: &File) -> Vec<String> {
 /// A source file over [`LONG`] lines whose opening does not say why.
 fn length(file: &File) -> Vec<String> {
     let n_lines = file.lines().count();
-    let opening: Vec<_> = file
-        .text
-        .lines()
-        .take_while(|line| line.starts_with("//!"))
-        .collect();
+    let opening: Vec<_> = file.text.lines().take_while(|line| line.starts_with("//!")).collect();
     if file.has_extension(&["rs"]) && n_lines > LONG && !opening.join(" ").contains(REASON) {
-        return vec![file.at(&format!(
-            "has {n_lines} lines; split it, or say in its opening: `{REASON} …`"
-        ))];
+        return vec![
+            file.at(&format!("has {n_lines} lines; split it, or say in its opening: `{REASON} …`")),
+        ];
     }
     vec![]
 }
@@ -101,12 +86,7 @@ fn length(file: &File) -> Vec<String> {
 /// Tests that do not run and code that is not there.
 fn unfinished(file: &File) -> Vec<String> {
     // In parts, since this file is checked as well.
-    let words = [
-        ["#[", "ignore"],
-        ["todo", "!"],
-        ["unimplemented", "!"],
-        ["dbg", "!"],
-    ];
+    let words = [["#[", "ignore"], ["todo", "!"], ["unimplemented", "!"], ["dbg", "!"]];
     let words = words.map(|parts| parts.concat());
     let code = file.lines().filter(|_| file.has_extension(&["rs"]));
     code.filter(|(_, line)| words.iter().any(|word| line.contains(word)))
@@ -152,12 +132,8 @@ fn uses_unsafe(file: &File) -> Vec<String> {
 
 /// Crate roots outside [`UNFORBIDDEN`] that do not forbid `unsafe`.
 fn forbids_unsafe(file: &File) -> Vec<String> {
-    let root = ["/src/lib.rs", "/src/main.rs"]
-        .iter()
-        .any(|end| file.path.ends_with(end));
-    let may = UNFORBIDDEN
-        .iter()
-        .any(|prefix| file.path.starts_with(prefix));
+    let root = ["/src/lib.rs", "/src/main.rs"].iter().any(|end| file.path.ends_with(end));
+    let may = UNFORBIDDEN.iter().any(|prefix| file.path.starts_with(prefix));
     if root && !may && !file.text.contains("\n#![forbid(unsafe_code)]\n") {
         return vec![file.at("does not say `#![forbid(unsafe_code)]`")];
     }
@@ -209,18 +185,10 @@ fn no_source_file_is_long_without_a_reason() {
 fn nothing_is_unfinished() {
     check(unfinished);
     assert_eq!(broken(unfinished, "a.rs", "fn f() {}\n"), 0);
-    for word in [
-        ["#[", "ignore]"],
-        ["todo", "!()"],
-        ["unimplemented", "!()"],
-        ["dbg", "!(1)"],
-    ] {
+    for word in [["#[", "ignore]"], ["todo", "!()"], ["unimplemented", "!()"], ["dbg", "!(1)"]] {
         assert_eq!(broken(unfinished, "a.rs", &word.concat()), 1, "{word:?}");
     }
-    assert_eq!(
-        broken(unfinished, "a.rs", &["#[", "ignore = \"slow\"]"].concat()),
-        1
-    );
+    assert_eq!(broken(unfinished, "a.rs", &["#[", "ignore = \"slow\"]"].concat()), 1);
 }
 
 #[test]
@@ -228,19 +196,9 @@ fn no_package_host_is_named() {
     check(hosts);
     for parts in HOSTS {
         let host = parts.join(".");
-        assert_eq!(
-            broken(hosts, "a.toml", &format!("url = \"https://{host}/x\"\n")),
-            1
-        );
+        assert_eq!(broken(hosts, "a.toml", &format!("url = \"https://{host}/x\"\n")), 1);
         assert_eq!(broken(hosts, "a.toml", &format!("`{host}`\n")), 1);
-        assert_eq!(
-            broken(
-                hosts,
-                "a.toml",
-                &format!("not-{host}\nx{host}\n{host}mium\n")
-            ),
-            0
-        );
+        assert_eq!(broken(hosts, "a.toml", &format!("not-{host}\nx{host}\n{host}mium\n")), 0);
         assert_eq!(broken(hosts, "Cargo.lock", &host), 0);
     }
 }
@@ -249,28 +207,12 @@ fn no_package_host_is_named() {
 fn unsafe_code_stays_where_it_may_be() {
     check(uses_unsafe);
     let block = ["let x = uns", "afe { f() };"].concat();
-    assert_eq!(
-        broken(uses_unsafe, "xtask/src/engine/process.rs", &block),
-        0
-    );
+    assert_eq!(broken(uses_unsafe, "xtask/src/engine/process.rs", &block), 0);
     assert_eq!(broken(uses_unsafe, "xtask/src/plan.rs", &block), 1);
-    assert_eq!(
-        broken(
-            uses_unsafe,
-            "plugins/greet/src/lib.rs",
-            &format!("// {block}")
-        ),
-        0
-    );
+    assert_eq!(broken(uses_unsafe, "plugins/greet/src/lib.rs", &format!("// {block}")), 0);
     check(forbids_unsafe);
-    assert_eq!(
-        broken(forbids_unsafe, "crates/new/src/lib.rs", "//! New.\n"),
-        1
-    );
-    assert_eq!(
-        broken(forbids_unsafe, "crates/host/src/lib.rs", "//! Loads.\n"),
-        0
-    );
+    assert_eq!(broken(forbids_unsafe, "crates/new/src/lib.rs", "//! New.\n"), 1);
+    assert_eq!(broken(forbids_unsafe, "crates/host/src/lib.rs", "//! Loads.\n"), 0);
     let forbids = "//! New.\n#![forbid(unsafe_code)]\n";
     assert_eq!(broken(forbids_unsafe, "crates/new/src/lib.rs", forbids), 0);
 }

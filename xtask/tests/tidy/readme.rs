@@ -13,27 +13,20 @@ fn readme() -> String {
 fn visible(text: &str) -> String {
     let mut parts = text.split("<!--");
     let first = parts.next().unwrap_or("").to_owned();
-    parts.fold(first, |all, part| {
-        all + part.split_once("-->").map_or("", |(_, rest)| rest)
-    })
+    parts.fold(first, |all, part| all + part.split_once("-->").map_or("", |(_, rest)| rest))
 }
 
 /// What `cargo xtask ARGS --help` says.
 fn help(args: &[String]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .args(args)
-        .arg("--help")
-        .output()
-        .unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_xtask")).args(args).arg("--help").output().unwrap();
     assert!(output.status.success(), "`{} --help`", args.join(" "));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// The names under `Commands:`.
 fn subcommands(help: &str) -> Vec<String> {
-    let list = help
-        .split_once("\nCommands:\n")
-        .map_or("", |(_, list)| list);
+    let list = help.split_once("\nCommands:\n").map_or("", |(_, list)| list);
     list.lines()
         .take_while(|line| !line.is_empty())
         .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
@@ -65,11 +58,7 @@ fn commands() -> Vec<(String, Vec<String>)> {
         if below.is_empty() {
             all.push((command.join(" "), options(&help)));
         }
-        open.extend(
-            below
-                .into_iter()
-                .map(|name| [&command[..], &[name]].concat()),
-        );
+        open.extend(below.into_iter().map(|name| [&command[..], &[name]].concat()));
     }
     all
 }
@@ -89,17 +78,11 @@ fn unexplained(text: &str, commands: &[(String, Vec<String>)]) -> Vec<String> {
 
 /// Commands that the text names and the tool does not have.
 fn invented(text: &str, commands: &[(String, Vec<String>)]) -> Vec<String> {
-    let known: BTreeSet<_> = commands
-        .iter()
-        .filter_map(|(name, _)| name.split(' ').next())
-        .collect();
+    let known: BTreeSet<_> =
+        commands.iter().filter_map(|(name, _)| name.split(' ').next()).collect();
     text.split("cargo xtask ")
         .skip(1)
-        .map(|rest| {
-            rest.split(|c: char| !c.is_ascii_lowercase() && c != '-')
-                .next()
-                .unwrap()
-        })
+        .map(|rest| rest.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap())
         .filter(|word| !word.is_empty() && !word.starts_with('-') && !known.contains(word))
         .map(|word| format!("`cargo xtask {word}` does not exist"))
         .collect()
@@ -131,38 +114,21 @@ fn entries(paths: &[String]) -> BTreeSet<String> {
 
 /// Entries that the text has no word on.
 fn unnamed(text: &str, entries: &BTreeSet<String>) -> Vec<String> {
-    entries
-        .iter()
-        .filter(|entry| !text.contains(&format!("`{entry}`")))
-        .cloned()
-        .collect()
+    entries.iter().filter(|entry| !text.contains(&format!("`{entry}`"))).cloned().collect()
 }
 
 /// Words in backticks that look like a path of the repository, and links, that lead nowhere.
 fn dangling(text: &str, paths: &[String], entries: &BTreeSet<String>) -> Vec<String> {
-    let tops: BTreeSet<_> = paths
-        .iter()
-        .filter_map(|path| Some(path.split_once('/')?.0))
-        .collect();
+    let tops: BTreeSet<_> = paths.iter().filter_map(|path| Some(path.split_once('/')?.0)).collect();
     let exists = |word: &str| {
         let word = word.trim_end_matches('/');
         let below = format!("{word}/");
-        entries.contains(word)
-            || paths
-                .iter()
-                .any(|path| path == word || path.starts_with(&below))
+        entries.contains(word) || paths.iter().any(|path| path == word || path.starts_with(&below))
     };
     let quoted = text.split('`').skip(1).step_by(2);
-    let links = text
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split_once(')'))
-        .map(|(to, _)| to);
+    let links = text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(to, _)| to);
     quoted
-        .filter(|word| {
-            word.split_once('/')
-                .is_some_and(|(top, _)| tops.contains(top))
-        })
+        .filter(|word| word.split_once('/').is_some_and(|(top, _)| tops.contains(top)))
         .filter(|word| !word.contains(['<', '*', '…', ' ', '\n', ':']))
         .filter(|word| word.chars().all(|c| !c.is_ascii_uppercase()))
         .chain(links.filter(|to| !to.contains("://") && !to.starts_with('#')))
@@ -175,10 +141,7 @@ fn dangling(text: &str, paths: &[String], entries: &BTreeSet<String>) -> Vec<Str
 fn every_command_and_option_is_explained() {
     let (readme, commands) = (readme(), commands());
     assert_eq!(visible("a <!-- `b` --> c"), "a  c");
-    assert!(
-        commands.iter().any(|(name, _)| name == "ci"),
-        "{commands:?}"
-    );
+    assert!(commands.iter().any(|(name, _)| name == "ci"), "{commands:?}");
     let mut found = unexplained(&readme, &commands);
     found.extend(invented(&readme, &commands));
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
@@ -188,17 +151,8 @@ fn every_command_and_option_is_explained() {
 fn a_command_without_a_word_is_found() {
     let commands = [("images build".to_owned(), vec!["--mirror".to_owned()])];
     assert!(unexplained("`cargo xtask images build --mirror URL`", &commands).is_empty());
-    assert_eq!(
-        unexplained("`cargo xtask images builder --mirrors`", &commands).len(),
-        2
-    );
-    assert!(
-        invented(
-            "`cargo xtask images build` and cargo xtask --help",
-            &commands
-        )
-        .is_empty()
-    );
+    assert_eq!(unexplained("`cargo xtask images builder --mirrors`", &commands).len(), 2);
+    assert!(invented("`cargo xtask images build` and cargo xtask --help", &commands).is_empty());
     assert_eq!(invented("run `cargo xtask imagine`", &commands).len(), 1);
 }
 
@@ -215,10 +169,7 @@ fn help_texts_are_read() {
 fn every_file_is_explained() {
     let (readme, paths) = (readme(), tree::paths());
     let entries = entries(&paths);
-    assert!(
-        entries.contains("Cargo.toml") && entries.contains("crates/abi/"),
-        "{entries:?}"
-    );
+    assert!(entries.contains("Cargo.toml") && entries.contains("crates/abi/"), "{entries:?}");
     assert_eq!(unnamed(&readme, &entries), Vec::<String>::new());
     assert_eq!(dangling(&readme, &paths, &entries), Vec::<String>::new());
 }
@@ -230,10 +181,7 @@ fn a_file_without_a_word_is_found() {
     let good = "`Cargo.toml`, `docker/base.lock`, `crates/abi/`, [lock](docker/base.lock)";
     assert!(unnamed(good, &entries).is_empty());
     assert!(dangling(good, &paths, &entries).is_empty());
-    assert_eq!(
-        unnamed("`Cargo.toml`", &entries),
-        ["crates/abi/", "docker/base.lock"]
-    );
+    assert_eq!(unnamed("`Cargo.toml`", &entries), ["crates/abi/", "docker/base.lock"]);
     let bad = "`docker/gone.lock`, [a link](GONE.md), `docker/<name>.lock`, `dist/x`";
     assert_eq!(dangling(bad, &paths, &entries).len(), 2);
 }

@@ -47,10 +47,7 @@ fn violations(files: &[File]) -> Vec<String> {
             found.push(file.at("is in no row of `ORDER`"));
             continue;
         };
-        for (number, used) in file
-            .lines()
-            .flat_map(|(n, line)| used(line).map(move |m| (n, m)))
-        {
+        for (number, used) in file.lines().flat_map(|(n, line)| used(line).map(move |m| (n, m))) {
             match ranks.get(used) {
                 Some(later) if later > rank => {
                     found.push(file.at_line(number, &format!("`{module}` uses later `{used}`")));
@@ -72,16 +69,10 @@ fn module_of(path: &str) -> Option<&str> {
 
 /// The modules that a line names as `crate::module`; doc comments may link anywhere.
 fn used(line: &str) -> impl Iterator<Item = &str> {
-    let code = if line.trim_start().starts_with("//") {
-        ""
-    } else {
-        line
-    };
+    let code = if line.trim_start().starts_with("//") { "" } else { line };
     code.match_indices("crate::").filter_map(|(at, path)| {
         let rest = &code[at + path.len()..];
-        let end = rest
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
         (end > 0).then(|| &rest[..end])
     })
 }
@@ -97,13 +88,7 @@ fn a_stage_that_uses_a_later_one_is_found() {
     let check = |path: &str, line: &str| violations(&[File::new(path, line)]).len();
     assert_eq!(check("xtask/src/run.rs", "use crate::plan::Step;\n"), 0);
     assert_eq!(check("xtask/src/plan.rs", "use crate::run::Library;\n"), 1);
-    assert_eq!(
-        check(
-            "xtask/src/plan/key.rs",
-            "    let x = crate::dist::deliver();\n"
-        ),
-        1
-    );
+    assert_eq!(check("xtask/src/plan/key.rs", "    let x = crate::dist::deliver();\n"), 1);
     assert_eq!(check("xtask/src/plan.rs", "//! See [`crate::run`].\n"), 0);
     assert_eq!(check("xtask/src/cli.rs", "use crate::commands::ci;\n"), 0);
     assert_eq!(check("xtask/src/surprise.rs", "//! New.\n"), 1);
@@ -118,27 +103,11 @@ fn imports_are_written_so_that_the_rule_sees_them() {
         let top = file.path.matches('/').count() == 2;
         module.is_some()
             && (file.text.contains("use crate::{")
-                || top
-                    && file
-                        .lines()
-                        .any(|(_, line)| line.starts_with("use super::")))
+                || top && file.lines().any(|(_, line)| line.starts_with("use super::")))
     };
-    let found: Vec<_> = tree::files()
-        .into_iter()
-        .filter(sneaky)
-        .map(|file| file.path)
-        .collect();
+    let found: Vec<_> = tree::files().into_iter().filter(sneaky).map(|file| file.path).collect();
     assert_eq!(found, Vec::<String>::new());
-    assert!(sneaky(&File::new(
-        "xtask/src/plan.rs",
-        "use crate::{run, dist};\n"
-    )));
-    assert!(sneaky(&File::new(
-        "xtask/src/plan.rs",
-        "use super::run::Library;\n"
-    )));
-    assert!(!sneaky(&File::new(
-        "xtask/src/image/lock.rs",
-        "use super::recipe::Recipe;\n"
-    )));
+    assert!(sneaky(&File::new("xtask/src/plan.rs", "use crate::{run, dist};\n")));
+    assert!(sneaky(&File::new("xtask/src/plan.rs", "use super::run::Library;\n")));
+    assert!(!sneaky(&File::new("xtask/src/image/lock.rs", "use super::recipe::Recipe;\n")));
 }

@@ -15,18 +15,12 @@ pub(crate) struct File {
 
 impl File {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        Self {
-            path: path.into(),
-            text: text.into(),
-        }
+        Self { path: path.into(), text: text.into() }
     }
 
     /// Its lines, counted from 1.
     pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .split_terminator('\n')
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.text.split_terminator('\n').enumerate().map(|(index, line)| (index + 1, line))
     }
 
     pub(crate) fn has_extension(&self, any: &[&str]) -> bool {
@@ -71,10 +65,7 @@ pub(crate) fn files() -> Vec<File> {
         .into_iter()
         .filter_map(|path| {
             let bytes = std::fs::read(root().join(&path)).unwrap();
-            Some(File {
-                path,
-                text: String::from_utf8(bytes).ok()?,
-            })
+            Some(File { path, text: String::from_utf8(bytes).ok()? })
         })
         .collect()
 }

@@ -25,32 +25,17 @@ pub(super) fn check(stamp: &Stamp<'_>, expectation: &Expectation, refusals: &mut
     if stamp.interface.is_empty() {
         return;
     }
-    let known = expectation
-        .interfaces
-        .iter()
-        .find(|known| known.name == stamp.interface);
+    let known = expectation.interfaces.iter().find(|known| known.name == stamp.interface);
     match known {
         Some(known) if known.descriptor != stamp.descriptor => {
             let (host, plugin) = (&known.descriptor, stamp.descriptor);
-            refusals.push(refuse(
-                Code::InterfaceDiffers,
-                stamp.interface,
-                host,
-                plugin,
-            ));
+            refusals.push(refuse(Code::InterfaceDiffers, stamp.interface, host, plugin));
         }
         None if expectation.other_interfaces == OtherInterfaces::Refuse => {
-            let known = expectation
-                .interfaces
-                .iter()
-                .map(|known| format!("`{}`", known.name));
+            let known = expectation.interfaces.iter().map(|known| format!("`{}`", known.name));
             let known = known.collect::<Vec<_>>().join(", ");
             let found = format!("interface `{}`", stamp.interface);
-            let expected = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known
-            };
+            let expected = if known.is_empty() { "none".to_owned() } else { known };
             refusals.push(Refusal::new(Code::UnknownInterface, found, expected));
         }
         Some(_) | None => {}
@@ -59,18 +44,11 @@ pub(super) fn check(stamp: &Stamp<'_>, expectation: &Expectation, refusals: &mut
 
 fn refuse(code: Code, what: &str, host: &str, plugin: &str) -> Refusal {
     let differences = descriptor::differences(host, plugin);
-    let mut found: Vec<_> = differences
-        .iter()
-        .take(SHOWN)
-        .map(Difference::to_string)
-        .collect();
+    let mut found: Vec<_> = differences.iter().take(SHOWN).map(Difference::to_string).collect();
     if differences.len() > SHOWN {
         found.push(format!("{} more", differences.len() - SHOWN));
     }
-    let expected = format!(
-        "the host's `{what}` with ABI hash `{}`",
-        Digest::of(host).short()
-    );
+    let expected = format!("the host's `{what}` with ABI hash `{}`", Digest::of(host).short());
     Refusal::new(code, found.join("; "), expected)
 }
 
@@ -90,10 +68,7 @@ pub(super) fn check_toolchain(
         ToolchainPolicy::AnyWithMatchingAbi => return,
         ToolchainPolicy::Trusted(trusted) => (
             Code::Untrusted,
-            format!(
-                "one of the {} toolchains that the host trusts",
-                trusted.len()
-            ),
+            format!("one of the {} toolchains that the host trusts", trusted.len()),
         ),
         ToolchainPolicy::SameAsHost => match HOST_TOOLCHAIN {
             Some(hash) => (Code::OtherToolchain, format!("the host's own, `{hash}`")),
@@ -117,9 +92,7 @@ pub(super) fn check_toolchain(
 }
 
 fn describe(record: &ToolchainRecord) -> String {
-    let ToolchainRecord {
-        rustc, linker, crt, ..
-    } = record;
+    let ToolchainRecord { rustc, linker, crt, .. } = record;
     format!(
         "rustc {}, LLVM {}, {} {}, {crt}",
         rustc.release, rustc.llvm, linker.name, linker.version

@@ -50,18 +50,9 @@ pub(super) fn check_names(
 /// `libgreet.so`, `greet.dll` and `libgreet.dylib` have `greet.manifest.json`. Cargo turns the `-`
 /// of a package's name into `_`, so that is not told apart; the exact name comes first.
 fn find(library: &Path) -> Result<PathBuf, Refusal> {
-    let stem = library
-        .file_stem()
-        .and_then(OsStr::to_str)
-        .unwrap_or_default();
-    let is_dll = library
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("dll"));
-    let stem = if is_dll {
-        stem
-    } else {
-        stem.strip_prefix("lib").unwrap_or(stem)
-    };
+    let stem = library.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    let is_dll = library.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dll"));
+    let stem = if is_dll { stem } else { stem.strip_prefix("lib").unwrap_or(stem) };
     let folder = match library.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -75,12 +66,7 @@ fn find(library: &Path) -> Result<PathBuf, Refusal> {
     if folder.join(&exact).symlink_metadata().is_ok() {
         return Ok(folder.join(exact));
     }
-    let entries = folder
-        .read_dir()
-        .into_iter()
-        .flatten()
-        .flatten()
-        .take(MAX_ENTRIES);
+    let entries = folder.read_dir().into_iter().flatten().flatten().take(MAX_ENTRIES);
     let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
     let name = names.filter(|name| is_wanted(name)).min();
     let name = name.ok_or_else(|| {
@@ -102,16 +88,9 @@ fn refuse(path: &Path, error: &ManifestError) -> Refusal {
     };
     let cause = std::error::Error::source(error);
     let cause = cause.map(|cause| format!(": {cause}")).unwrap_or_default();
-    Refusal::new(
-        code,
-        format!("in `{}`: {error}{cause}", file_name(path)),
-        expected,
-    )
+    Refusal::new(code, format!("in `{}`: {error}{cause}", file_name(path)), expected)
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -21,19 +21,11 @@ pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec
     for library in libraries {
         if !expectation.imports.allows(library) {
             let expected = format!("what every `{}` has", expectation.target);
-            refusals.push(Refusal::new(
-                Code::ForbiddenImport,
-                format!("`{library}`"),
-                expected,
-            ));
+            refusals.push(Refusal::new(Code::ForbiddenImport, format!("`{library}`"), expected));
         }
     }
     for path in &facts.run_paths {
-        refusals.push(Refusal::new(
-            Code::RunPath,
-            format!("`{path}`"),
-            "no search path",
-        ));
+        refusals.push(Refusal::new(Code::RunPath, format!("`{path}`"), "no search path"));
     }
     check_mappings(&facts.details, refusals);
 }
@@ -63,19 +55,11 @@ fn check_mappings(details: &Details, refusals: &mut Vec<Refusal>) {
                 Stack::Data => {}
                 Stack::Executable => {
                     let found = "PT_GNU_STACK that allows execution";
-                    refusals.push(Refusal::new(
-                        Code::ExecutableStack,
-                        found,
-                        "a stack for data",
-                    ));
+                    refusals.push(Refusal::new(Code::ExecutableStack, found, "a stack for data"));
                 }
                 Stack::Unmarked => {
                     let found = "no PT_GNU_STACK, which loaders take for an executable stack";
-                    refusals.push(Refusal::new(
-                        Code::ExecutableStack,
-                        found,
-                        "a stack for data",
-                    ));
+                    refusals.push(Refusal::new(Code::ExecutableStack, found, "a stack for data"));
                 }
             }
             if elf.text_relocations {

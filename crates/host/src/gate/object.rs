@@ -33,10 +33,8 @@ pub(super) fn header_refusals(header: Header, target: &Triple) -> Vec<Refusal> {
                 refusal.expected = format!("{}, `{}`", refusal.expected, mismatch.expected);
             }
             None => {
-                let (found, expected) = (
-                    format!("`{}`", mismatch.found),
-                    format!("`{}`", mismatch.expected),
-                );
+                let (found, expected) =
+                    (format!("`{}`", mismatch.found), format!("`{}`", mismatch.expected));
                 refusals.push(Refusal::new(code, found, expected));
             }
         }
@@ -45,11 +43,7 @@ pub(super) fn header_refusals(header: Header, target: &Triple) -> Vec<Refusal> {
 }
 
 pub(super) fn refuse_violation(violation: &Violation) -> Refusal {
-    Refusal::new(
-        Code::Malformed,
-        violation.to_string(),
-        "a whole, well-formed object",
-    )
+    Refusal::new(Code::Malformed, violation.to_string(), "a whole, well-formed object")
 }
 
 pub(super) fn check_target(
@@ -68,30 +62,16 @@ pub(super) fn check_target(
 pub(super) fn check_facts(facts: &Facts, manifest: &Manifest, refusals: &mut Vec<Refusal>) {
     let mut compare = |what: &str, found: String, expected: String| {
         if found != expected {
-            let (found, expected) = (
-                format!("{what} {found}"),
-                format!("{expected} as its manifest"),
-            );
+            let (found, expected) =
+                (format!("{what} {found}"), format!("{expected} as its manifest"));
             refusals.push(Refusal::new(Code::FactsDiffer, found, expected));
         }
     };
     let format = manifest.artifact.format;
-    compare(
-        "format",
-        format!("`{}`", facts.header.format),
-        format!("`{format}`"),
-    );
-    compare(
-        "C library",
-        libc(facts.libc.as_ref()),
-        libc(manifest.libc.as_ref()),
-    );
+    compare("format", format!("`{}`", facts.header.format), format!("`{format}`"));
+    compare("C library", libc(facts.libc.as_ref()), libc(manifest.libc.as_ref()));
     let sets = [
-        (
-            "imports",
-            symbols(&facts.imports),
-            symbols(&manifest.imports),
-        ),
+        ("imports", symbols(&facts.imports), symbols(&manifest.imports)),
         ("exports", facts.exports.clone(), manifest.exports.clone()),
     ];
     for (what, found, expected) in sets {
@@ -105,11 +85,8 @@ pub(super) fn check_facts(facts: &Facts, manifest: &Manifest, refusals: &mut Vec
 fn symbols(imports: &BTreeSet<Import>) -> BTreeSet<String> {
     let all = imports.iter().flat_map(|Import { library, symbols }| {
         let library = library.as_deref().unwrap_or("any library");
-        std::iter::once(library.to_owned()).chain(
-            symbols
-                .iter()
-                .map(move |symbol| format!("{symbol} of {library}")),
-        )
+        std::iter::once(library.to_owned())
+            .chain(symbols.iter().map(move |symbol| format!("{symbol} of {library}")))
     });
     all.collect()
 }
@@ -127,14 +104,8 @@ fn some<'a>(names: impl Iterator<Item = &'a String>) -> String {
 
 fn libc(libc: Option<&Libc>) -> String {
     match libc {
-        Some(Libc {
-            family,
-            floor: Some(floor),
-        }) => format!("`{family} {floor}`"),
-        Some(Libc {
-            family,
-            floor: None,
-        }) => format!("`{family}`"),
+        Some(Libc { family, floor: Some(floor) }) => format!("`{family} {floor}`"),
+        Some(Libc { family, floor: None }) => format!("`{family}`"),
         None => "none".to_owned(),
     }
 }

@@ -48,40 +48,15 @@ pub(super) fn check(stamp: &Stamp<'_>, manifest: &Manifest, refusals: &mut Vec<R
     };
     let abi = manifest.abi.as_ref();
     let interface = Some(stamp.interface.to_owned()).filter(|name| !name.is_empty());
-    compare(
-        "name",
-        Some(stamp.name.to_owned()),
-        Some(manifest.plugin.name.to_string()),
-    );
-    compare(
-        "version",
-        Some(stamp.version.to_owned()),
-        Some(manifest.plugin.version.clone()),
-    );
-    compare(
-        "target",
-        Some(stamp.target.to_owned()),
-        Some(manifest.target.to_string()),
-    );
-    compare(
-        "interface",
-        interface,
-        abi.and_then(|abi| abi.interface.clone()),
-    );
-    compare(
-        "ABI hash",
-        Some(abi_hash(stamp).to_string()),
-        abi.map(|abi| abi.hash.to_string()),
-    );
+    compare("name", Some(stamp.name.to_owned()), Some(manifest.plugin.name.to_string()));
+    compare("version", Some(stamp.version.to_owned()), Some(manifest.plugin.version.clone()));
+    compare("target", Some(stamp.target.to_owned()), Some(manifest.target.to_string()));
+    compare("interface", interface, abi.and_then(|abi| abi.interface.clone()));
+    compare("ABI hash", Some(abi_hash(stamp).to_string()), abi.map(|abi| abi.hash.to_string()));
     compare(
         "toolchain hash",
-        stamp
-            .toolchain
-            .map(|hash| Digest::from_bytes(hash).to_string()),
-        manifest
-            .toolchain
-            .as_ref()
-            .map(|toolchain| toolchain.hash.to_string()),
+        stamp.toolchain.map(|hash| Digest::from_bytes(hash).to_string()),
+        manifest.toolchain.as_ref().map(|toolchain| toolchain.hash.to_string()),
     );
 }
 

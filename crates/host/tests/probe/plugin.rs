@@ -22,21 +22,14 @@ impl Plugin for Puppet {
     const METHODS: &'static [Method<Self>] = &[
         ("echo", |_, input, _| Ok(input.to_vec())),
         ("fail", |_, input, _| {
-            Err(PluginError::new(
-                42,
-                String::from_utf8_lossy(input).into_owned(),
-            ))
+            Err(PluginError::new(42, String::from_utf8_lossy(input).into_owned()))
         }),
         ("panic", |_, _, _| panic!("the strings are cut")),
         ("panic with a number", |_, _, _| std::panic::panic_any(7)),
         ("paused", |puppet, _, _| Ok(vec![u8::from(puppet.paused)])),
         ("time", Self::time),
         ("deadline", |_, _, context| {
-            Ok(context
-                .deadline_ns()
-                .unwrap_or_default()
-                .to_string()
-                .into_bytes())
+            Ok(context.deadline_ns().unwrap_or_default().to_string().into_bytes())
         }),
     ];
 
@@ -47,13 +40,7 @@ impl Plugin for Puppet {
             _ => {
                 host.log(LogLevel::INFO, "the curtain rises");
                 let config = config.to_vec();
-                Ok(Self {
-                    config,
-                    host,
-                    paused: false,
-                    state: vec![],
-                    flips: AtomicU64::new(0),
-                })
+                Ok(Self { config, host, paused: false, state: vec![], flips: AtomicU64::new(0) })
             }
         }
     }
@@ -119,11 +106,7 @@ impl Probe for Puppet {
 
     fn flip(&mut self, pixel: Pixel) -> Pixel {
         self.flips.fetch_add(1, Ordering::Relaxed);
-        Pixel {
-            lit: !pixel.lit,
-            color: self.next(pixel.color),
-            ..pixel
-        }
+        Pixel { lit: !pixel.lit, color: self.next(pixel.color), ..pixel }
     }
 
     fn count_lit(&self, pixels: &[Pixel]) -> usize {
@@ -143,9 +126,7 @@ impl Probe for Puppet {
     }
 
     fn divide(&self, dividend: u64, divisor: u64) -> Result<u64, PluginError> {
-        dividend
-            .checked_div(divisor)
-            .ok_or_else(|| PluginError::new(9, "a division by zero"))
+        dividend.checked_div(divisor).ok_or_else(|| PluginError::new(9, "a division by zero"))
     }
 
     fn context(&self, context: Context<'_>, salt: u64) -> u64 {

@@ -33,21 +33,9 @@ const TABLES: [(elf::DynamicTag, elf::DynamicTag, &str); 7] = [
     (elf::DT_RELA, elf::DT_RELASZ, "the relocation table (RELA)"),
     (elf::DT_REL, elf::DT_RELSZ, "the relocation table (REL)"),
     (elf::DT_RELR, elf::DT_RELRSZ, "the relocation table (RELR)"),
-    (
-        elf::DT_JMPREL,
-        elf::DT_PLTRELSZ,
-        "the relocation table (PLT)",
-    ),
-    (
-        elf::DT_INIT_ARRAY,
-        elf::DT_INIT_ARRAYSZ,
-        "the table of constructors",
-    ),
-    (
-        elf::DT_FINI_ARRAY,
-        elf::DT_FINI_ARRAYSZ,
-        "the table of destructors",
-    ),
+    (elf::DT_JMPREL, elf::DT_PLTRELSZ, "the relocation table (PLT)"),
+    (elf::DT_INIT_ARRAY, elf::DT_INIT_ARRAYSZ, "the table of constructors"),
+    (elf::DT_FINI_ARRAY, elf::DT_FINI_ARRAYSZ, "the table of destructors"),
 ];
 
 pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
@@ -58,16 +46,11 @@ pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
     violations: &mut Vec<Violation>,
 ) -> Dynamic {
     let Some(entries) = entries else {
-        violations.push(Violation::malformed(
-            "the dynamic segment",
-            "it is missing or cut",
-        ));
+        violations.push(Violation::malformed("the dynamic segment", "it is missing or cut"));
         return Dynamic::default();
     };
     let entries = || {
-        let entries = entries
-            .iter()
-            .map(|entry| (entry.tag(endian), entry.val(endian)));
+        let entries = entries.iter().map(|entry| (entry.tag(endian), entry.val(endian)));
         entries.take_while(|(tag, _)| *tag != elf::DT_NULL)
     };
     let mut tables = Tables::<Elf> {
@@ -92,14 +75,10 @@ pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
     };
     for (tag, value) in entries() {
         match tag {
-            elf::DT_NEEDED => dynamic
-                .needed
-                .extend(tables.string("a needed library", value)),
+            elf::DT_NEEDED => dynamic.needed.extend(tables.string("a needed library", value)),
             elf::DT_SONAME => dynamic.soname = tables.string("the library's own name", value),
             elf::DT_RPATH | elf::DT_RUNPATH => {
-                dynamic
-                    .run_paths
-                    .extend(tables.string("a library search path", value));
+                dynamic.run_paths.extend(tables.string("a library search path", value));
             }
             _ => {}
         }
@@ -152,9 +131,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
                 self.malformed(part, "it lies outside of what is loaded from the file");
             }
         }
-        let strings = self
-            .regions
-            .slice(self.flags(elf::DT_STRTAB), self.flags(elf::DT_STRSZ));
+        let strings = self.regions.slice(self.flags(elf::DT_STRTAB), self.flags(elf::DT_STRSZ));
         self.strings = strings.unwrap_or_default();
     }
 
@@ -171,9 +148,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
     fn table<T: Pod>(&self, address: elf::DynamicTag, count: u64) -> Option<&'data [T]> {
         let size = count.checked_mul(size_of::<T>() as u64)?;
         let bytes = self.regions.slice(*self.values.get(&address)?, size)?;
-        pod::slice_from_bytes(bytes, count as usize)
-            .ok()
-            .map(|(table, _)| table)
+        pod::slice_from_bytes(bytes, count as usize).ok().map(|(table, _)| table)
     }
 
     /// `DT_VERNEED`: a list of libraries, each with a list of versions. Both are linked by offsets
@@ -201,10 +176,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
                 let aux: &elf::Vernaux<Endianness> = head(aux_bytes)?;
                 let name = self.name(aux.vna_name.get(endian).into())?;
                 self.names.spend(library.len())?;
-                let version = Version {
-                    library: library.clone(),
-                    name,
-                };
+                let version = Version { library: library.clone(), name };
                 versions.insert(aux.vna_other.get(endian).0, version);
                 aux_bytes = skip(aux_bytes, aux.vna_next.get(endian))?;
             }
@@ -236,14 +208,10 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
         let indices = self.table::<elf::Versym<Endianness>>(elf::DT_VERSYM, table.len() as u64);
         let mut imports = BTreeMap::<Option<&str>, BTreeSet<String>>::new();
         for (index, symbol) in table.iter().enumerate().skip(1) {
-            let is_global = matches!(
-                symbol.st_bind(),
-                elf::STB_GLOBAL | elf::STB_WEAK | elf::STB_GNU_UNIQUE
-            );
-            let is_visible = matches!(
-                symbol.st_visibility(),
-                elf::STV_DEFAULT | elf::STV_PROTECTED
-            );
+            let is_global =
+                matches!(symbol.st_bind(), elf::STB_GLOBAL | elf::STB_WEAK | elf::STB_GNU_UNIQUE);
+            let is_visible =
+                matches!(symbol.st_visibility(), elf::STV_DEFAULT | elf::STV_PROTECTED);
             if !is_global || !is_visible {
                 continue;
             }
@@ -258,10 +226,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
             let version = indices.and_then(|indices| indices.get(index));
             let version = version.map(|version| version.0.get(self.endian).index().0);
             match version.and_then(|version| versions.get(&version)) {
-                Some(Version {
-                    library,
-                    name: version,
-                }) => {
+                Some(Version { library, name: version }) => {
                     if let Err(error) = self.names.spend(version.len()) {
                         return self.malformed("the dynamic symbol table", &error);
                     }
@@ -275,18 +240,13 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
         }
         dynamic.imports = imports
             .into_iter()
-            .map(|(library, symbols)| Import {
-                library: library.map(str::to_owned),
-                symbols,
-            })
+            .map(|(library, symbols)| Import { library: library.map(str::to_owned), symbols })
             .collect();
     }
 }
 
 fn head<T: Pod>(bytes: &[u8]) -> Result<&T, NameError> {
-    pod::from_bytes(bytes)
-        .map(|(value, _)| value)
-        .map_err(|()| NameError::Outside)
+    pod::from_bytes(bytes).map(|(value, _)| value).map_err(|()| NameError::Outside)
 }
 
 fn skip(bytes: &[u8], count: u32) -> Result<&[u8], NameError> {
@@ -302,18 +262,13 @@ fn libc<'a>(
     let mut names = versions.map(|version| version.name.as_str());
     if names.clone().any(|name| name.starts_with("GLIBC_")) || needs("libc.so.6") {
         let floor = names.filter_map(glibc_version).max();
-        return Some(Libc {
-            family: LibcFamily::Glibc,
-            floor,
-        });
+        return Some(Libc { family: LibcFamily::Glibc, floor });
     }
     let is_musl = |library: &String| library == "libc.so" || library.starts_with("libc.musl-");
     // Android's C library has the same name as musl's, but versions.
     let is_bionic = names.any(|name| name == "LIBC" || name.starts_with("LIBC_"));
-    (needed.iter().any(is_musl) && !is_bionic).then_some(Libc {
-        family: LibcFamily::Musl,
-        floor: None,
-    })
+    (needed.iter().any(is_musl) && !is_bionic)
+        .then_some(Libc { family: LibcFamily::Musl, floor: None })
 }
 
 fn glibc_version(name: &str) -> Option<LibcVersion> {

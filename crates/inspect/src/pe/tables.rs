@@ -30,10 +30,7 @@ pub(super) fn merge(imported: impl Iterator<Item = Imported>) -> BTreeSet<Import
     }
     merged
         .into_iter()
-        .map(|(library, symbols)| Import {
-            library: Some(library),
-            symbols,
-        })
+        .map(|(library, symbols)| Import { library: Some(library), symbols })
         .collect()
 }
 
@@ -155,7 +152,6 @@ impl<'data> Tables<'data, '_> {
     }
 
     fn note(&mut self, part: &str, result: Result<(), NameError>) {
-        self.violations
-            .extend(result.err().map(|error| Violation::malformed(part, &error)));
+        self.violations.extend(result.err().map(|error| Violation::malformed(part, &error)));
     }
 }

@@ -52,10 +52,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "fmt",
         about: "rustfmt would change nothing",
-        steps: Steps::Cargo(&[Cargo {
-            args: &["fmt", "--all", "--check"],
-            env: &[],
-        }]),
+        steps: Steps::Cargo(&[Cargo { args: &["fmt", "--all", "--check"], env: &[] }]),
     },
     Check {
         name: "pipelines",
@@ -74,15 +71,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "clippy",
         about: "no warning in any target",
         steps: Steps::Cargo(&[Cargo {
-            args: &[
-                "clippy",
-                "--locked",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
+            args: &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
             env: &[],
         }]),
     },
@@ -97,10 +86,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "test",
         about: "unit, snapshot, tidy and doc tests",
-        steps: Steps::Cargo(&[Cargo {
-            args: &["test", "--locked", "--workspace"],
-            env: &[],
-        }]),
+        steps: Steps::Cargo(&[Cargo { args: &["test", "--locked", "--workspace"], env: &[] }]),
     },
 ];
 
@@ -137,14 +123,8 @@ impl Installer {
 }
 
 /// What `ci/requirements.txt` names and nothing else, without running any package's build script.
-const PINNED: &[&str] = &[
-    "--quiet",
-    "--require-hashes",
-    "--only-binary",
-    ":all:",
-    "-r",
-    "ci/requirements.txt",
-];
+const PINNED: &[&str] =
+    &["--quiet", "--require-hashes", "--only-binary", ":all:", "-r", "ci/requirements.txt"];
 
 /// Installs check-jsonschema, which carries the schemas, and checks each pipeline with it. Repeating
 /// the installation costs two seconds, asks the network for nothing, and mends a broken folder.
@@ -178,10 +158,7 @@ fn pipelines(installer: Installer, root: &Path) -> Vec<Step> {
     let mut steps = Vec::from(install);
     steps.extend([
         fits("ci/github-actions.yml", "vendor.github-workflows"),
-        fits(
-            "ci/github-actions.yml",
-            "custom.github-workflows-require-timeout",
-        ),
+        fits("ci/github-actions.yml", "custom.github-workflows-require-timeout"),
         fits("ci/gitlab-ci.yml", "vendor.gitlab-ci"),
     ]);
     steps
@@ -195,13 +172,9 @@ impl fmt::Display for Step {
         }
         // Where cargo lies says nothing to a reader.
         let stem = Path::new(&self.program).file_stem();
-        let name = stem
-            .filter(|stem| *stem == "cargo")
-            .unwrap_or(&self.program);
+        let name = stem.filter(|stem| *stem == "cargo").unwrap_or(&self.program);
         write!(f, "{}", name.display())?;
-        self.args
-            .iter()
-            .try_for_each(|arg| write!(f, " {}", arg.display()))
+        self.args.iter().try_for_each(|arg| write!(f, " {}", arg.display()))
     }
 }
 
@@ -211,14 +184,9 @@ mod tests {
 
     #[test]
     fn uv_installs_where_python_cannot() {
-        let lines: Vec<_> = pipelines(Installer::Uv, Path::new("/w"))
-            .iter()
-            .map(Step::to_string)
-            .collect();
-        assert_eq!(
-            lines[0],
-            "uv venv --quiet --allow-existing /w/target/keyway/ci"
-        );
+        let lines: Vec<_> =
+            pipelines(Installer::Uv, Path::new("/w")).iter().map(Step::to_string).collect();
+        assert_eq!(lines[0], "uv venv --quiet --allow-existing /w/target/keyway/ci");
         assert!(lines[1].starts_with("uv pip install --python /w/target/keyway/ci/"));
         assert!(lines[1].contains("--require-hashes"));
     }
@@ -226,9 +194,7 @@ mod tests {
     #[test]
     fn a_step_reads_as_it_would_be_typed() {
         let docs = CHECKS.iter().find(|check| check.name == "docs").unwrap();
-        let Steps::Cargo(commands) = &docs.steps else {
-            panic!("`docs` runs cargo")
-        };
+        let Steps::Cargo(commands) = &docs.steps else { panic!("`docs` runs cargo") };
         assert_eq!(
             cargo(&commands[0]).to_string(),
             "RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps"

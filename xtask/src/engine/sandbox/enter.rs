@@ -65,10 +65,7 @@ pub(super) fn failed<E: Into<io::Error>>(
     action: impl Into<String>,
 ) -> impl FnOnce(E) -> SetupError {
     let action = action.into();
-    move |source| SetupError {
-        action,
-        source: source.into(),
-    }
+    move |source| SetupError { action, source: source.into() }
 }
 
 /// Runs the sandbox to its end and exits with the command's status, 128 + n after signal n, 125 if
@@ -95,11 +92,7 @@ fn outer() -> Never {
         Command::new("/proc/self/exe")
             .arg0("keyway-sandbox")
             .args([super::NAME, "--inner"])
-            .args(
-                std::env::args_os()
-                    .skip_while(|arg| arg != super::NAME)
-                    .skip(1),
-            )
+            .args(std::env::args_os().skip_while(|arg| arg != super::NAME).skip(1))
             .status()
             .map_err(failed("start the first process of the sandbox"))
     };
@@ -153,15 +146,8 @@ fn start(args: &Args) -> Result<Pid, (i32, SetupError)> {
         .stdin(Stdio::null())
         .spawn()
         .map_err(|source| {
-            let status = if source.kind() == io::ErrorKind::NotFound {
-                127
-            } else {
-                126
-            };
-            (
-                status,
-                failed(format!("run `{}`", program.display()))(source),
-            )
+            let status = if source.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
+            (status, failed(format!("run `{}`", program.display()))(source))
         })?;
     Ok(Pid::from_child(&child))
 }
@@ -169,15 +155,9 @@ fn start(args: &Args) -> Result<Pid, (i32, SetupError)> {
 fn split_pair(pair: &OsString) -> (&std::ffi::OsStr, &std::ffi::OsStr) {
     use std::os::unix::ffi::OsStrExt;
     let bytes = pair.as_bytes();
-    let at = bytes
-        .iter()
-        .position(|byte| *byte == b'=')
-        .unwrap_or(bytes.len());
+    let at = bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len());
     let value = bytes.get(at + 1..).unwrap_or_default();
-    (
-        std::ffi::OsStr::from_bytes(&bytes[..at]),
-        std::ffi::OsStr::from_bytes(value),
-    )
+    (std::ffi::OsStr::from_bytes(&bytes[..at]), std::ffi::OsStr::from_bytes(value))
 }
 
 /// Process 1 collects every orphan; it is done when the command is.
@@ -196,9 +176,7 @@ fn raw_status(status: WaitStatus) -> i32 {
 }
 
 fn shell_status(status: ExitStatus) -> i32 {
-    status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
 }
 
 /// Host paths are resolved now, since later the host's links would lead elsewhere.
@@ -208,19 +186,11 @@ fn binds(mounts: &[OsString]) -> Result<Vec<Bind>, SetupError> {
         return Err(failed("read `--mount`")(source));
     };
     let bind = |[access, host, guest]: &[OsString; 3]| {
-        let access = if access == "rw" {
-            Access::ReadWrite
-        } else {
-            Access::ReadOnly
-        };
+        let access = if access == "rw" { Access::ReadWrite } else { Access::ReadOnly };
         let host = Path::new(host)
             .canonicalize()
             .map_err(failed(format!("find `{}` on this machine", host.display())))?;
-        Ok(Bind {
-            host,
-            guest: PathBuf::from(guest),
-            access,
-        })
+        Ok(Bind { host, guest: PathBuf::from(guest), access })
     };
     triples.iter().map(bind).collect()
 }

@@ -37,18 +37,14 @@ const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 
 /// Makes `root`, with `binds` in it, the root of this process.
 pub(super) fn build(root: &Path, binds: &[Bind]) -> Result<(), SetupError> {
-    let root = root
-        .canonicalize()
-        .map_err(failed(format!("find the root `{}`", root.display())))?;
+    let root =
+        root.canonicalize().map_err(failed(format!("find the root `{}`", root.display())))?;
     stand_aside(&root)?;
     mount_tmpfs(Path::new(NEW), "mode=755")?;
     let points: Vec<Point<'_>> = binds
         .iter()
         .filter(|bind| !is_below_another(bind, binds))
-        .map(|bind| Point {
-            path: relative(&bind.guest),
-            is_folder: old(&bind.host).is_dir(),
-        })
+        .map(|bind| Point { path: relative(&bind.guest), is_folder: old(&bind.host).is_dir() })
         .collect();
     expose(&old(&root), Path::new(NEW), &points, &OWN)?;
     mount_proc()?;
@@ -58,13 +54,7 @@ pub(super) fn build(root: &Path, binds: &[Bind]) -> Result<(), SetupError> {
     mount_tmpfs(&tmp, "mode=1777")?;
     for bind in binds {
         let guest = Path::new(NEW).join(relative(&bind.guest));
-        let action = || {
-            format!(
-                "mount `{}` at `{}`",
-                bind.host.display(),
-                bind.guest.display()
-            )
-        };
+        let action = || format!("mount `{}` at `{}`", bind.host.display(), bind.guest.display());
         rustix::mount::mount_bind_recursive(old(&bind.host), &guest).map_err(failed(action()))?;
     }
     seal(binds)?;
@@ -97,9 +87,7 @@ fn old(path: &Path) -> PathBuf {
 }
 
 fn is_below_another(bind: &Bind, binds: &[Bind]) -> bool {
-    binds
-        .iter()
-        .any(|other| bind.guest != other.guest && bind.guest.starts_with(&other.guest))
+    binds.iter().any(|other| bind.guest != other.guest && bind.guest.starts_with(&other.guest))
 }
 
 /// A place that must exist for something to be mounted there.
@@ -190,12 +178,7 @@ fn mount_devices() -> Result<(), SetupError> {
             bind(&device, &dev.join(name))?;
         }
     }
-    for (name, link) in [
-        ("fd", ""),
-        ("stdin", "/0"),
-        ("stdout", "/1"),
-        ("stderr", "/2"),
-    ] {
+    for (name, link) in [("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")] {
         symlink(format!("/proc/self/fd{link}"), dev.join(name))
             .map_err(failed(format!("make the link `/dev/{name}`")))?;
     }
@@ -217,30 +200,20 @@ fn seal(binds: &[Bind]) -> Result<(), SetupError> {
             continue;
         };
         let guest = Path::new("/").join(guest);
-        let is_own = OWN
-            .iter()
-            .any(|name| guest.starts_with(Path::new("/").join(name)));
+        let is_own = OWN.iter().any(|name| guest.starts_with(Path::new("/").join(name)));
         let bind = binds
             .iter()
             .filter(|bind| guest.starts_with(&bind.guest))
             .max_by_key(|bind| bind.guest.components().count());
         let flags = match bind {
-            Some(Bind {
-                access: Access::ReadWrite,
-                ..
-            }) => mount.flags,
-            Some(Bind {
-                access: Access::ReadOnly,
-                ..
-            }) => mount.flags | MountFlags::RDONLY,
+            Some(Bind { access: Access::ReadWrite, .. }) => mount.flags,
+            Some(Bind { access: Access::ReadOnly, .. }) => mount.flags | MountFlags::RDONLY,
             None if is_own => continue,
             None => mount.flags | MountFlags::RDONLY,
         };
         let flags = flags | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::BIND;
-        rustix::mount::mount_remount(&mount.point, flags, "").map_err(failed(format!(
-            "set the mount flags of `{}`",
-            guest.display()
-        )))?;
+        rustix::mount::mount_remount(&mount.point, flags, "")
+            .map_err(failed(format!("set the mount flags of `{}`", guest.display())))?;
     }
     Ok(())
 }
@@ -266,10 +239,7 @@ impl MountEntry {
             _ => MountFlags::empty(),
         };
         let flags = options.split(',').map(flag).collect();
-        Some(Self {
-            point: PathBuf::from(unescape(point)),
-            flags,
-        })
+        Some(Self { point: PathBuf::from(unescape(point)), flags })
     }
 }
 

@@ -37,13 +37,9 @@ pub(super) fn unshare(flags: UnshareFlags) -> Result<(), SetupError> {
     write("gid_map", format!("{gid} {gid} 1"))?;
     // Capabilities of a user other than 0 survive the coming exec only as ambient ones.
     let all = rustix::thread::capabilities(None).map_err(failed("read the capabilities"))?;
-    let inheritable = CapabilitySets {
-        inheritable: all.permitted,
-        ..all
-    };
-    rustix::thread::set_capabilities(None, inheritable).map_err(failed(
-        "make capabilities inheritable in the user namespace",
-    ))?;
+    let inheritable = CapabilitySets { inheritable: all.permitted, ..all };
+    rustix::thread::set_capabilities(None, inheritable)
+        .map_err(failed("make capabilities inheritable in the user namespace"))?;
     for capability in NEEDED.iter() {
         rustix::thread::configure_capability_in_ambient_set(capability, true)
             .map_err(failed("keep capabilities in the user namespace"))?;
@@ -60,11 +56,8 @@ fn unshare_raw(flags: UnshareFlags) -> rustix::io::Result<()> {
 /// Gives up every capability for good, but root's right to read and write any file it can see,
 /// which a build as root in someone else's checkout needs.
 pub(super) fn drop_all() -> Result<(), SetupError> {
-    let keep = if geteuid().is_root() {
-        CapabilitySet::DAC_OVERRIDE
-    } else {
-        CapabilitySet::empty()
-    };
+    let keep =
+        if geteuid().is_root() { CapabilitySet::DAC_OVERRIDE } else { CapabilitySet::empty() };
     // Kernels have more or fewer capabilities than this list: one that is unknown is not there.
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
@@ -78,11 +71,8 @@ pub(super) fn drop_all() -> Result<(), SetupError> {
     }
     rustix::thread::clear_ambient_capability_set()
         .map_err(failed("clear the ambient capabilities"))?;
-    let sets = CapabilitySets {
-        effective: keep,
-        permitted: keep,
-        inheritable: CapabilitySet::empty(),
-    };
+    let sets =
+        CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
     rustix::thread::set_capabilities(None, sets).map_err(failed("drop the capabilities"))?;
     rustix::thread::set_no_new_privs(true).map_err(failed("forbid new privileges"))
 }
@@ -119,11 +109,7 @@ pub(super) fn raise_loopback() -> rustix::io::Result<()> {
     let mut reply = [0_u8; 256];
     let (n, _) = rustix::net::recv(&socket, &mut reply[..], RecvFlags::empty())?;
     // struct nlmsgerr follows the header; its first field is 0 or a negative error number.
-    match reply[..n]
-        .get(16..20)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(i32::from_ne_bytes)
-    {
+    match reply[..n].get(16..20).and_then(|bytes| bytes.try_into().ok()).map(i32::from_ne_bytes) {
         Some(0) => Ok(()),
         Some(error) => Err(rustix::io::Errno::from_raw_os_error(-error)),
         None => Err(rustix::io::Errno::BADMSG),
@@ -166,10 +152,7 @@ mod tests {
             ("kernel/apparmor_restrict_unprivileged_userns", "1\n"),
         ] {
             let hint = hint_from(|asked| (asked == name).then(|| value.to_owned()));
-            assert!(
-                hint.contains(&format!("{}=", name.replace('/', "."))),
-                "{hint}"
-            );
+            assert!(hint.contains(&format!("{}=", name.replace('/', "."))), "{hint}");
         }
         assert!(hint_from(|_| None).contains("--privileged"));
     }

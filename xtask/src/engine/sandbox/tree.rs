@@ -132,9 +132,7 @@ struct Building {
 impl Building {
     /// The caller has the lock, so what is there already was left by a run that was killed.
     fn start(target: &Path) -> Result<Self, CacheError> {
-        let building = Self {
-            path: target.with_extension("partial"),
-        };
+        let building = Self { path: target.with_extension("partial") };
         remove(&building.path)?;
         fs::create_dir(&building.path).map_err(CacheError::io("create", &building.path))?;
         Ok(building)
@@ -162,14 +160,9 @@ fn remove(path: &Path) -> Result<(), CacheError> {
 /// Unpacks the layer's tar into the empty folder `target`.
 fn unpack(layer: &Layer, target: &Path) -> Result<(), TreeError> {
     let file = File::open(&layer.file).map_err(CacheError::io("open", &layer.file))?;
-    let mut reader = HashingReader {
-        inner: BufReader::with_capacity(1 << 18, file),
-        hasher: Hasher::new(),
-    };
-    let tar = |source| TreeError::Tar {
-        layer: layer.diff_id,
-        source,
-    };
+    let mut reader =
+        HashingReader { inner: BufReader::with_capacity(1 << 18, file), hasher: Hasher::new() };
+    let tar = |source| TreeError::Tar { layer: layer.diff_id, source };
     let mut unpacker = Unpacker {
         layer: layer.diff_id,
         target,
@@ -186,11 +179,7 @@ fn unpack(layer: &Layer, target: &Path) -> Result<(), TreeError> {
     let found = reader.hasher.finish();
     if found != layer.diff_id {
         let file = layer.file.clone();
-        return Err(TreeError::Digest {
-            file,
-            expected: layer.diff_id,
-            found,
-        });
+        return Err(TreeError::Digest { file, expected: layer.diff_id, found });
     }
     Ok(())
 }
@@ -219,10 +208,7 @@ struct Unpacker<'a> {
 
 impl Unpacker<'_> {
     fn entry(&mut self, entry: &mut tar::Entry<'_, impl Read>) -> Result<(), TreeError> {
-        let tar = |source| TreeError::Tar {
-            layer: self.layer,
-            source,
-        };
+        let tar = |source| TreeError::Tar { layer: self.layer, source };
         let name = entry.path_bytes().into_owned();
         let header = entry.header();
         let kind = header.entry_type();
@@ -280,11 +266,7 @@ impl Unpacker<'_> {
 
     fn refuse(&self, name: &[u8], reason: &'static str) -> TreeError {
         let entry = String::from_utf8_lossy(name).into_owned();
-        TreeError::Entry {
-            layer: self.layer,
-            entry,
-            reason,
-        }
+        TreeError::Entry { layer: self.layer, entry, reason }
     }
 
     /// The name as a path relative to the folder.
@@ -330,16 +312,10 @@ impl Unpacker<'_> {
     }
 
     fn check_parents(&self, relative: &Path) -> Result<(), TreeError> {
-        if relative
-            .parent()
-            .is_some_and(|parent| self.folders.contains(parent))
-        {
+        if relative.parent().is_some_and(|parent| self.folders.contains(parent)) {
             return Ok(());
         }
-        Err(self.refuse(
-            relative.as_os_str().as_bytes(),
-            "which passes through a link or a file",
-        ))
+        Err(self.refuse(relative.as_os_str().as_bytes(), "which passes through a link or a file"))
     }
 
     fn finish(self) -> Result<(), TreeError> {
@@ -369,9 +345,7 @@ fn copy(
     loop {
         match entry.read(&mut buffer) {
             Ok(0) => return Ok(()),
-            Ok(n) => file
-                .write_all(&buffer[..n])
-                .map_err(CacheError::io("write", path))?,
+            Ok(n) => file.write_all(&buffer[..n]).map_err(CacheError::io("write", path))?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => return Err(TreeError::Tar { layer, source }),
         }
@@ -384,14 +358,8 @@ fn set_mode(path: &Path, mode: u32) -> Result<(), CacheError> {
 }
 
 fn set_time(path: &Path, seconds: u64) -> Result<(), CacheError> {
-    let time = Timespec {
-        tv_sec: seconds.try_into().unwrap_or(i64::MAX),
-        tv_nsec: 0,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let time = Timespec { tv_sec: seconds.try_into().unwrap_or(i64::MAX), tv_nsec: 0 };
+    let times = Timestamps { last_access: time, last_modification: time };
     rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| CacheError::io("set the time of", path)(error.into()))
 }
@@ -404,13 +372,9 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Puts the files of a layer's tree on top of what is in `target`, as hard links.
 fn merge(tree: &Path, target: &Path) -> Result<(), CacheError> {
     let reading = || CacheError::io("read", tree);
-    let entries: Vec<_> = fs::read_dir(tree)
-        .and_then(Iterator::collect::<io::Result<_>>)
-        .map_err(reading())?;
-    if entries
-        .iter()
-        .any(|entry| entry.file_name().as_bytes() == OPAQUE)
-    {
+    let entries: Vec<_> =
+        fs::read_dir(tree).and_then(Iterator::collect::<io::Result<_>>).map_err(reading())?;
+    if entries.iter().any(|entry| entry.file_name().as_bytes() == OPAQUE) {
         remove(target)?;
         fs::create_dir(target).map_err(CacheError::io("create", target))?;
     }
@@ -428,11 +392,7 @@ fn merge(tree: &Path, target: &Path) -> Result<(), CacheError> {
         }
         let (from, to) = (entry.path(), target.join(entry.file_name()));
         let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|meta| meta.is_dir());
-        if entry
-            .file_type()
-            .map_err(CacheError::io("read", &from))?
-            .is_dir()
-        {
+        if entry.file_type().map_err(CacheError::io("read", &from))?.is_dir() {
             if !is_folder(&to) {
                 replace(&to)?;
                 fs::create_dir(&to).map_err(CacheError::io("create", &to))?;
@@ -445,12 +405,7 @@ fn merge(tree: &Path, target: &Path) -> Result<(), CacheError> {
     }
     let meta = fs::metadata(tree).map_err(reading())?;
     set_mode(target, meta.permissions().mode() & 0o777)?;
-    set_time(
-        target,
-        std::os::unix::fs::MetadataExt::mtime(&meta)
-            .try_into()
-            .unwrap_or(0),
-    )
+    set_time(target, std::os::unix::fs::MetadataExt::mtime(&meta).try_into().unwrap_or(0))
 }
 
 /// Removes whatever a lower layer has here.
@@ -467,19 +422,12 @@ fn link_or_copy(from: &Path, to: &Path) -> Result<(), CacheError> {
     if fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
-    let meta = from
-        .symlink_metadata()
-        .map_err(CacheError::io("read", from))?;
+    let meta = from.symlink_metadata().map_err(CacheError::io("read", from))?;
     if meta.is_symlink() {
         let link = fs::read_link(from).map_err(CacheError::io("read", from))?;
         symlink(link, to).map_err(CacheError::io("create", to))?;
     } else {
         fs::copy(from, to).map_err(CacheError::io("create", to))?;
     }
-    set_time(
-        to,
-        std::os::unix::fs::MetadataExt::mtime(&meta)
-            .try_into()
-            .unwrap_or(0),
-    )
+    set_time(to, std::os::unix::fs::MetadataExt::mtime(&meta).try_into().unwrap_or(0))
 }

@@ -37,20 +37,10 @@ pub(crate) struct Arguments {
 
 #[derive(Debug)]
 pub(crate) enum Command {
-    Gate {
-        paths: Vec<PathBuf>,
-    },
-    Call {
-        path: PathBuf,
-        method: String,
-        input: Vec<u8>,
-    },
-    Exercise {
-        paths: Vec<PathBuf>,
-    },
-    Explain {
-        code: Code,
-    },
+    Gate { paths: Vec<PathBuf> },
+    Call { path: PathBuf, method: String, input: Vec<u8> },
+    Exercise { paths: Vec<PathBuf> },
+    Explain { code: Code },
 }
 
 impl Arguments {
@@ -61,11 +51,7 @@ impl Arguments {
         let mut plain = Vec::new();
         let mut words = words.peekable();
         while let Some(word) = words.next() {
-            let mut value = || {
-                words
-                    .next()
-                    .ok_or(format!("`{}` needs a value", word.display()))
-            };
+            let mut value = || words.next().ok_or(format!("`{}` needs a value", word.display()));
             match word.to_str() {
                 Some("--help" | "-h") => return Ok(None),
                 Some("--json") => json = true,
@@ -86,12 +72,7 @@ impl Arguments {
             }
         }
         let command = Command::parse(plain)?;
-        Ok(command.map(|command| Self {
-            command,
-            json,
-            config,
-            expectation,
-        }))
+        Ok(command.map(|command| Self { command, json, config, expectation }))
     }
 }
 
@@ -102,33 +83,16 @@ impl Command {
             return Ok(None);
         };
         let command = match name.to_str() {
-            Some("gate") => Self::Gate {
-                paths: paths(&mut words)?,
-            },
-            Some("exercise") => Self::Exercise {
-                paths: paths(&mut words)?,
-            },
+            Some("gate") => Self::Gate { paths: paths(&mut words)? },
+            Some("exercise") => Self::Exercise { paths: paths(&mut words)? },
             Some("call") => {
-                let path = words
-                    .next()
-                    .ok_or("`call` needs the path of a plugin")?
-                    .into();
+                let path = words.next().ok_or("`call` needs the path of a plugin")?.into();
                 let method = text(words.next().ok_or("`call` needs a method")?)?;
-                Self::Call {
-                    path,
-                    method,
-                    input: words.next().map(bytes).unwrap_or_default(),
-                }
+                Self::Call { path, method, input: words.next().map(bytes).unwrap_or_default() }
             }
             Some("explain") => {
-                let code = text(
-                    words
-                        .next()
-                        .ok_or("`explain` needs a code such as `KW212`")?,
-                )?;
-                Self::Explain {
-                    code: code.parse().map_err(|error| format!("{error}"))?,
-                }
+                let code = text(words.next().ok_or("`explain` needs a code such as `KW212`")?)?;
+                Self::Explain { code: code.parse().map_err(|error| format!("{error}"))? }
             }
             _ => return Err(format!("there is no command `{}`", name.display())),
         };
@@ -141,16 +105,11 @@ impl Command {
 
 fn paths(words: &mut impl Iterator<Item = OsString>) -> Result<Vec<PathBuf>, String> {
     let paths: Vec<_> = words.map(PathBuf::from).collect();
-    if paths.is_empty() {
-        Err("no path was given".to_owned())
-    } else {
-        Ok(paths)
-    }
+    if paths.is_empty() { Err("no path was given".to_owned()) } else { Ok(paths) }
 }
 
 fn text(word: OsString) -> Result<String, String> {
-    word.into_string()
-        .map_err(|word| format!("`{}` is not UTF-8", word.display()))
+    word.into_string().map_err(|word| format!("`{}` is not UTF-8", word.display()))
 }
 
 /// Whatever the shell gave, as the plugin will see it.

@@ -24,18 +24,8 @@ struct Sample {
 const TEXT: &str = "a keyway is the slot that lets only the right key in, and no other key in";
 
 const SAMPLES: &[Sample] = &[
-    Sample {
-        plugin: "greet",
-        methods: &["greet"],
-        input: "world",
-        output: "Hello, world!",
-    },
-    Sample {
-        plugin: "canary",
-        methods: &["sing"],
-        input: TEXT,
-        output: TEXT,
-    },
+    Sample { plugin: "greet", methods: &["greet"], input: "world", output: "Hello, world!" },
+    Sample { plugin: "canary", methods: &["sing"], input: TEXT, output: TEXT },
     Sample {
         plugin: "order-match",
         methods: &["run"],
@@ -69,9 +59,7 @@ pub(crate) fn run(arguments: &Arguments, paths: &[PathBuf], output: &Output) -> 
         output.text("error: there is no library to exercise");
         return Status::Failed;
     }
-    let statuses = libraries
-        .iter()
-        .map(|path| exercise(&host, path, arguments, output));
+    let statuses = libraries.iter().map(|path| exercise(&host, path, arguments, output));
     statuses.max().unwrap_or(Status::Done)
 }
 
@@ -100,9 +88,7 @@ fn exercise(host: &Host, path: &Path, arguments: &Arguments, output: &Output) ->
             let event =
                 json!({ "event": "exercise", "path": path, "plugin": name, "calls": calls });
             output.event(&event);
-            output.text(format_args!(
-                "`{name}` was loaded, called {calls} times and unloaded"
-            ));
+            output.text(format_args!("`{name}` was loaded, called {calls} times and unloaded"));
             Status::Done
         }
         Err(error) => {
@@ -122,14 +108,9 @@ fn use_plugin(
     let mut calls = call_samples(&mut plugin)?;
     plugin.instance().pause()?;
     plugin.instance().resume()?;
-    let unknown = plugin
-        .instance()
-        .invoke("no such method", b"", Context::NONE);
+    let unknown = plugin.instance().invoke("no such method", b"", Context::NONE);
     match unknown {
-        Err(CallError {
-            status: CallStatus::UNKNOWN_METHOD,
-            ..
-        }) => {}
+        Err(CallError { status: CallStatus::UNKNOWN_METHOD, .. }) => {}
         other => return Err(format!("a method that is not there gave {other:?}").into()),
     }
     match plugin.instance().save_state() {
@@ -142,10 +123,7 @@ fn use_plugin(
             }
             successor.unload()?;
         }
-        Err(CallError {
-            status: CallStatus::UNSUPPORTED,
-            ..
-        }) => {}
+        Err(CallError { status: CallStatus::UNSUPPORTED, .. }) => {}
         Err(error) => return Err(error.into()),
     }
     plugin.unload()?;
@@ -159,25 +137,17 @@ fn use_plugin(
 fn call_samples(plugin: &mut Plugin) -> Result<usize, Box<dyn std::error::Error>> {
     let name = plugin.manifest().plugin.name.clone();
     let mut calls = 0;
-    for sample in SAMPLES
-        .iter()
-        .filter(|sample| sample.plugin == name.as_str())
-    {
+    for sample in SAMPLES.iter().filter(|sample| sample.plugin == name.as_str()) {
         let mut bytes = sample.input.as_bytes().to_vec();
         for method in sample.methods {
-            bytes = plugin
-                .instance()
-                .invoke(method, &bytes, Context::NONE)?
-                .to_vec();
+            bytes = plugin.instance().invoke(method, &bytes, Context::NONE)?.to_vec();
             calls += 1;
         }
         if bytes != sample.output.as_bytes() {
             let (found, expected) = (String::from_utf8_lossy(&bytes), sample.output);
-            return Err(format!(
-                "`{:?}` gave `{found}`, expected `{expected}`",
-                sample.methods
-            )
-            .into());
+            return Err(
+                format!("`{:?}` gave `{found}`, expected `{expected}`", sample.methods).into()
+            );
         }
     }
     Ok(calls)

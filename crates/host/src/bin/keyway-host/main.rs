@@ -34,16 +34,10 @@ fn main() -> ExitCode {
             return Status::Usage.into();
         }
     };
-    let output = Output {
-        json: arguments.json,
-    };
+    let output = Output { json: arguments.json };
     let status = match &arguments.command {
         Command::Gate { paths } => gate(&arguments, paths, &output),
-        Command::Call {
-            path,
-            method,
-            input,
-        } => call(&arguments, path, method, input, &output),
+        Command::Call { path, method, input } => call(&arguments, path, method, input, &output),
         Command::Exercise { paths } => exercise::run(&arguments, paths, &output),
         Command::Explain { code } => {
             println!("{code} ({}): {}\n", code.check(), code.title());

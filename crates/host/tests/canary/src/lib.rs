@@ -22,10 +22,7 @@ extern "C" fn construct() {
 #[cfg(not(windows))]
 #[used]
 #[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
-#[cfg_attr(
-    target_vendor = "apple",
-    unsafe(link_section = "__DATA,__mod_init_func")
-)]
+#[cfg_attr(target_vendor = "apple", unsafe(link_section = "__DATA,__mod_init_func"))]
 static CONSTRUCTOR: extern "C" fn() = construct;
 
 /// What Windows calls inside of `LoadLibrary`; it replaces the one of the C runtime, which does
