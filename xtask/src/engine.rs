@@ -82,12 +82,7 @@ pub struct Invocation {
 impl fmt::Display for Invocation {
     /// A line for a shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}",
-            display(std::slice::from_ref(&self.program)),
-            display(&self.args)
-        )
+        write!(f, "{} {}", display(std::slice::from_ref(&self.program)), display(&self.args))
     }
 }
 

@@ -20,7 +20,8 @@ impl Copy {
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
         let dir = tempfile::tempdir().expect("a temporary folder");
         let root = dir.path().canonicalize().expect("it is there").join(name);
-        let files = duct::cmd!("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard");
+        let files =
+            duct::cmd!("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard");
         let files = files.dir(from).read().expect("git lists the files");
         for file in files.split('\0').filter(|file| !file.is_empty() && from.join(file).is_file()) {
             let to = root.join(file);
@@ -85,9 +86,4 @@ pub(crate) fn events(stdout: impl AsRef<[u8]>) -> Vec<Value> {
 pub(crate) fn json(stdout: &[u8]) -> Vec<Value> {
     let text = std::str::from_utf8(stdout).expect("UTF-8");
     text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
-}
-
-/// What a command prints, if it succeeds.
-pub(crate) fn plain(command: duct::Expression) -> Option<String> {
-    command.stderr_null().read().ok()
 }
