@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
+    bench, build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
 };
 use crate::failure::Failure;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
@@ -61,6 +61,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Explain a refusal code
     Explain(explain::Args),
+    /// Measure, each figure beside that of a peer
+    Bench(bench::Args),
     /// Run every check that a change has to pass
     Ci(ci::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
@@ -101,6 +103,7 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
         Command::Doctor(args) => doctor::run(args, shell),
         Command::Explain(args) => explain::run(args, shell),
+        Command::Bench(args) => bench::run(args, &workspace()?, shell),
         Command::Ci(args) => ci::run(args, &workspace()?, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
