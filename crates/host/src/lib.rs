@@ -5,7 +5,7 @@
 //! | [`policy`] | what a host expects of a plugin |
 //! | [`gate`] | every check before loading; nothing of the plugin runs |
 //! | [`code`], [`refusal`] | the reasons to refuse a plugin, and how they are told |
-//! | [`load`] | the bytes that were checked, staged and loaded; [`Host`](load::Host) puts it together |
+//! | [`load`] | the bytes that were checked, staged and loaded; [`Host`] puts it together |
 //! | [`exports`], [`instance`], [`services`] | calls across the boundary |
 //!
 //! ```no_run
