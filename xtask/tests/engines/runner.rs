@@ -24,20 +24,12 @@ fn entry(target: &str, plugin: &str, library: &str) -> Entry {
 
 fn command(way: Way, program: &str, entry: &Entry) -> String {
     let command = runner::command(way, Path::new(program), Path::new("/work/dist"), &[entry]);
-    let argv: Vec<_> = command
-        .argv
-        .iter()
-        .map(|arg| arg.to_str().unwrap())
-        .collect();
+    let argv: Vec<_> = command.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
     let mounts = command.mounts.iter().map(|mount| {
         let (host, guest) = (mount.host.display(), mount.guest.display());
         format!("{:?} {host} -> {guest}", mount.access)
     });
-    [argv.join(" ")]
-        .into_iter()
-        .chain(mounts)
-        .collect::<Vec<_>>()
-        .join("\n")
+    [argv.join(" ")].into_iter().chain(mounts).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -70,14 +62,8 @@ ReadOnly /work/dist -> /dist
 fn what_can_not_run_here_is_said() {
     let obstacle = |triple: &str, runner| runner::obstacle(&triple.parse().unwrap(), runner);
     let machine = std::env::consts::ARCH;
-    assert_eq!(
-        obstacle(&format!("{machine}-unknown-linux-gnu"), Runner::Native),
-        None
-    );
-    assert_eq!(
-        obstacle(&format!("{machine}-pc-windows-gnu"), Runner::Wine),
-        None
-    );
+    assert_eq!(obstacle(&format!("{machine}-unknown-linux-gnu"), Runner::Native), None);
+    assert_eq!(obstacle(&format!("{machine}-pc-windows-gnu"), Runner::Wine), None);
     let other = obstacle("sparc64-unknown-linux-gnu", Runner::Native).unwrap();
     assert_eq!(other, format!("this machine is of architecture {machine}"));
     let none = obstacle("aarch64-apple-darwin", Runner::None).unwrap();
@@ -97,48 +83,27 @@ fn every_plugin_has_an_outcome() {
     fs::set_permissions(&program, mode).unwrap();
     let target = "x86_64-unknown-linux-gnu";
     let run = |names: &[&str]| {
-        let entries: Vec<_> = names
-            .iter()
-            .map(|name| entry(target, name, "lib.so"))
-            .collect();
+        let entries: Vec<_> = names.iter().map(|name| entry(target, name, "lib.so")).collect();
         let entries: Vec<_> = entries.iter().collect();
         let engine = fixture.sandbox();
         let shell = Shell::silent();
-        runner::run(
-            &engine,
-            &image,
-            Way::Native,
-            &program,
-            fixture.path(),
-            &entries,
-            &shell,
-        )
-        .unwrap()
+        runner::run(&engine, &image, Way::Native, &program, fixture.path(), &entries, &shell)
+            .unwrap()
     };
     assert_eq!(
         run(&["good", "refused", "silent", "failed"]),
         [
             Outcome::Passed { calls: 3 },
-            Outcome::Refused {
-                codes: vec!["KW203".to_owned()]
-            },
-            Outcome::Failed {
-                message: "the host program did not say what came of it".to_owned()
-            },
-            Outcome::Failed {
-                message: "it broke".to_owned()
-            },
+            Outcome::Refused { codes: vec!["KW203".to_owned()] },
+            Outcome::Failed { message: "the host program did not say what came of it".to_owned() },
+            Outcome::Failed { message: "it broke".to_owned() },
         ]
     );
     // What was told before the crash stands; what comes after it did not pass.
-    let [good, crash, after] = &run(&["good", "crash", "after"])[..] else {
-        panic!()
-    };
+    let [good, crash, after] = &run(&["good", "crash", "after"])[..] else { panic!() };
     assert_eq!(*good, Outcome::Passed { calls: 3 });
     for outcome in [crash, after] {
-        let Outcome::Failed { message } = outcome else {
-            panic!("{outcome:?}")
-        };
+        let Outcome::Failed { message } = outcome else { panic!("{outcome:?}") };
         assert!(message.contains("was killed by signal 6"), "{message}");
     }
 }

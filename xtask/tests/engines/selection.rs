@@ -25,19 +25,18 @@ fn no_engine_at_all() {
     };
     let error = EngineError::NoneAvailable(vec![
         one("docker", "there is no `docker` program", "install Docker"),
-        one(
-            "sandbox",
-            "could not make a user namespace",
-            "allow user namespaces",
-        ),
+        one("sandbox", "could not make a user namespace", "allow user namespaces"),
     ]);
-    assert_data_eq!(text(error), str![[r#"
+    assert_data_eq!(
+        text(error),
+        str![[r#"
 no engine works on this machine
   docker: there is no `docker` program
   sandbox: could not make a user namespace
 hint: install Docker; or allow user namespaces
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
@@ -46,42 +45,30 @@ fn the_tool_itself_is_gone() {
     let shell = Shell::silent();
     let engine = Sandbox::new("/no/such/xtask".into(), fixture.cache(), &shell);
     let Unavailable { reason, .. } = engine.probe().unwrap_err();
-    assert!(
-        reason.starts_with("could not start `/no/such/xtask`: "),
-        "{reason}"
-    );
-    let error = run(&engine, &fixture.probe(), &probe(&["look"]))
-        .2
-        .unwrap_err();
+    assert!(reason.starts_with("could not start `/no/such/xtask`: "), "{reason}");
+    let error = run(&engine, &fixture.probe(), &probe(&["look"])).2.unwrap_err();
     assert!(matches!(error, EngineError::Spawn { .. }), "{error:?}");
-    assert_data_eq!(text(error), str![[r#"
+    assert_data_eq!(
+        text(error),
+        str![[r#"
 sandbox: could not start `/no/such/xtask`
   caused by: No such file or directory (os error 2)
 hint: none
 
-"#]]);
+"#]]
+    );
 }
 
 #[test]
 fn an_image_that_docker_can_not_load() {
     let fixture = Fixture::new();
-    let Some(docker) = fixture
-        .engines()
-        .into_iter()
-        .find(|one| one.name() == "docker")
-    else {
+    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
         return;
     };
     let layer = fixture.layer("layer", |tar| tar.file("file", 0o644, b"x"));
-    let gone = Layer {
-        file: fixture.path().join("gone.tar"),
-        ..layer
-    };
+    let gone = Layer { file: fixture.path().join("gone.tar"), ..layer };
     let error = docker.prepare(&fixture.image(vec![gone])).unwrap_err();
     assert!(matches!(error, EngineError::Load { .. }), "{error:?}");
     let text = text(error);
-    assert!(
-        text.starts_with("docker: could not load image `probe`: "),
-        "{text}"
-    );
+    assert!(text.starts_with("docker: could not load image `probe`: "), "{text}");
 }
