@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::commands::{
     bench, build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
 };
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
 use crate::workspace::Workspace;
 
@@ -87,7 +88,9 @@ pub fn main() -> ExitCode {
             if !failure.is_reported() {
                 shell.failure(&failure);
             }
-            ExitCode::from(failure.exit as u8)
+            // Whatever stage it stopped, and however that stage says so.
+            let interrupted = interrupt::requested().then_some(Exit::Interrupted);
+            ExitCode::from(interrupted.unwrap_or(failure.exit) as u8)
         }
     }
 }
