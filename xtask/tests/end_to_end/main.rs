@@ -73,7 +73,12 @@ fn a_plugin_is_called_here() {
 fn the_gate_refuses_the_other_target_by_its_header() {
     let library = BUILT.path("dist/x86_64-pc-windows-gnu/greet/greet.dll");
     let library = library.to_str().expect("UTF-8");
-    let output = BUILT.command(&["--json", "gate", library]).unchecked().stdout_capture().run();
+    let output = BUILT
+        .command(&["--json", "gate", library])
+        .unchecked()
+        .stdout_capture()
+        .stderr_null()
+        .run();
     let output = output.expect("the tool starts");
     assert_eq!(output.status.code(), Some(3));
     let verdict = json(&output.stdout).into_iter().find(|event| event["event"] == "verdict");
