@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
+    bench, build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
 };
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
+use crate::interrupt;
 use crate::shell::{ColorChoice, Format, Shell, Verbosity};
 use crate::workspace::Workspace;
 
@@ -61,6 +62,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Explain a refusal code
     Explain(explain::Args),
+    /// Measure, each figure beside that of a peer
+    Bench(bench::Args),
     /// Run every check that a change has to pass
     Ci(ci::Args),
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
@@ -85,7 +88,9 @@ pub fn main() -> ExitCode {
             if !failure.is_reported() {
                 shell.failure(&failure);
             }
-            ExitCode::from(failure.exit as u8)
+            // Whatever stage it stopped, and however that stage says so.
+            let interrupted = interrupt::requested().then_some(Exit::Interrupted);
+            ExitCode::from(interrupted.unwrap_or(failure.exit) as u8)
         }
     }
 }
@@ -101,6 +106,7 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
         Command::Doctor(args) => doctor::run(args, shell),
         Command::Explain(args) => explain::run(args, shell),
+        Command::Bench(args) => bench::run(args, &workspace()?, shell),
         Command::Ci(args) => ci::run(args, &workspace()?, shell),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),

@@ -1,5 +1,6 @@
 //! One file a command; each has an `Args` for clap and a `run`.
 
+pub(crate) mod bench;
 pub(crate) mod build_plugins;
 pub(crate) mod ci;
 pub(crate) mod doctor;

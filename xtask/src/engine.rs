@@ -18,6 +18,7 @@ pub mod sandbox;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -78,6 +79,13 @@ pub struct Invocation {
     pub command: String,
 }
 
+impl fmt::Display for Invocation {
+    /// A line for a shell.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", display(std::slice::from_ref(&self.program)), display(&self.args))
+    }
+}
+
 /// How to end an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
@@ -94,6 +102,9 @@ pub trait Engine: Send + Sync {
 
     /// Its name and version, for people.
     fn description(&self) -> String;
+
+    /// Where it says what it does.
+    fn shell(&self) -> &Shell;
 
     /// Puts the image where the engine finds it, once per process.
     ///
@@ -118,8 +129,9 @@ pub trait Engine: Send + Sync {
         command: &Command,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> Result<(), EngineError> {
-        let prepared = self.prepare(image)?;
-        process::execute(&self.invocation(&prepared, command)?, on_line)
+        let invocation = self.invocation(&self.prepare(image)?, command)?;
+        self.shell().detail("Running", &invocation);
+        process::execute(&invocation, on_line)
     }
 }
 

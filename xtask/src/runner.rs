@@ -5,10 +5,7 @@
 //! plugin that misbehaves sees nothing of the user's. What it did is read from its JSON events, one
 //! outcome a plugin; a plugin that no event names did not pass.
 
-mod wine;
-
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use keyway_manifest::Triple;
@@ -19,8 +16,6 @@ use crate::dist::Entry;
 use crate::engine::{Engine, EngineError, Stream};
 use crate::shell::Shell;
 use crate::targets::Runner;
-
-pub use wine::{Prefix, WineError};
 
 /// What came of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,12 +39,12 @@ pub enum Outcome {
 }
 
 /// How programs for a target are run here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// The image that built it runs it too.
     Native,
-    /// Wine runs it, with a prepared prefix.
-    Wine(Prefix),
+    /// The image with wine runs it.
+    Wine,
 }
 
 /// Where `dist/` is seen inside.
@@ -72,41 +67,40 @@ pub fn obstacle(target: &Triple, runner: Runner) -> Option<String> {
 }
 
 /// The command that runs `program` on the libraries of `entries`. Pure: it reads nothing.
-pub fn command(way: &Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
+pub fn command(way: Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
     let (folder, name) = (program.parent().unwrap_or(program), program.file_name());
     let name = name.unwrap_or_default().to_string_lossy();
-    let mut argv: Vec<OsString> =
-        vec![way.guest(&format!("{HOST}/{name}")).into(), "--json".into(), "exercise".into()];
-    argv.extend(entries.iter().map(|entry| OsString::from(library(way, entry))));
+    let mut argv: Vec<String> = match way {
+        Way::Native => Vec::new(),
+        Way::Wine => vec!["keyway-wine".to_owned()],
+    };
+    argv.extend([way.guest(&format!("{HOST}/{name}")), "--json".into(), "exercise".into()]);
+    argv.extend(entries.iter().map(|entry| library(way, entry)));
     let mount = |host: &Path, guest: &str| Mount {
         host: host.to_owned(),
         guest: guest.into(),
         access: Access::ReadOnly,
     };
-    let command = Command {
-        argv,
+    Command {
+        argv: argv.into_iter().map(Into::into).collect(),
         env: BTreeMap::new(),
         workdir: PathBuf::from("/tmp"),
         mounts: vec![mount(folder, HOST), mount(dist, DIST)],
-    };
-    match way {
-        Way::Native => command,
-        Way::Wine(prefix) => prefix.wrap(command),
     }
 }
 
 impl Way {
     /// A path inside the image as the program itself spells it.
-    fn guest(&self, path: &str) -> String {
+    fn guest(self, path: &str) -> String {
         match self {
             Self::Native => path.to_owned(),
             // Wine shows the root as drive Z.
-            Self::Wine(_) => format!("Z:{}", path.replace('/', "\\")),
+            Self::Wine => format!("Z:{}", path.replace('/', "\\")),
         }
     }
 }
 
-fn library(way: &Way, entry: &Entry) -> String {
+fn library(way: Way, entry: &Entry) -> String {
     way.guest(&format!("{DIST}/{}", entry.library))
 }
 
@@ -117,7 +111,7 @@ fn library(way: &Way, entry: &Entry) -> String {
 pub fn run(
     engine: &dyn Engine,
     image: &Image,
-    way: &Way,
+    way: Way,
     program: &Path,
     dist: &Path,
     entries: &[&Entry],

@@ -7,6 +7,7 @@
 //! Where a case is about what lies deeper than the manifest's checksum, the manifest is changed to
 //! agree with the changed library: the checksum would catch all of them, and the deeper check would
 //! never be seen to work.
+#![forbid(unsafe_code)]
 
 mod library;
 

@@ -188,3 +188,37 @@ fn kind(metadata: &std::fs::Metadata) -> &'static str {
     }
     if metadata.is_dir() { "a folder" } else { "a special file" }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn notices_a_file_that_grows_or_shrinks_while_it_is_read() {
+        let folder = tempfile::TempDir::new().expect("a folder");
+        let path = folder.path().join("plugin.so");
+        std::fs::write(&path, b"plugin").expect("the file is written");
+
+        let mut open = OpenFile::open(&path, 100).expect("it opens");
+        let mut file = File::options().append(true).open(&path).expect("it opens");
+        file.write_all(b"more").expect("it grows");
+        let mut bytes = Vec::new();
+        open.read(&mut bytes, u64::MAX).expect("what was there is read");
+        assert_eq!(bytes, b"plugin");
+        assert_eq!(open.finish().expect_err("it grew").code, Code::Changed);
+
+        let mut open = OpenFile::open(&path, 100).expect("it opens");
+        file.set_len(3).expect("it shrinks");
+        let refusal = open.read(&mut Vec::new(), u64::MAX).expect_err("it shrank");
+        assert_eq!(refusal.code, Code::Changed);
+    }
+
+    #[test]
+    fn says_what_the_system_says() {
+        let name = "a".repeat(300);
+        let refusal = OpenFile::open(Path::new(&name), 100).expect_err("no name is that long");
+        assert_eq!(refusal.code, Code::Unreadable);
+    }
+}

@@ -88,6 +88,15 @@ impl Gate {
             examination.refusals.push(refusal);
         }
         examination.refusals.sort_by_key(|refusal| refusal.check);
+        // Library and manifest lie in the same folders.
+        let mut seen = Vec::new();
+        examination.refusals.retain(|refusal| {
+            let is_new = !seen.contains(refusal);
+            if is_new {
+                seen.push(refusal.clone());
+            }
+            is_new
+        });
         examination
     }
 }

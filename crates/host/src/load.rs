@@ -157,6 +157,9 @@ impl Host {
         let found = unsafe { library.symbol::<*const u8>(stamp::SYMBOL) };
         let found = found.map_err(symbol(stamp::SYMBOL))?;
         let checked = admission.facts().stamp.clone().and_then(|at| admission.bytes().get(at));
+        // What follows the stamp in its section is padding, which need not be in memory.
+        let length = admission.stamp().map(|stamp| stamp.encoded_length());
+        let checked = checked.zip(length).and_then(|(checked, length)| checked.get(..length));
         let checked = checked.filter(|checked| {
             // SAFETY: the gate found the stamp in a part of the file that the loader maps, as long
             // as it is in the file; what the symbol names is that part.

@@ -67,8 +67,7 @@ impl Stage {
     pub(crate) fn new(parent: &Path) -> Result<Self, StageError> {
         sweep(parent);
         let error = |source| StageError::Folder { path: parent.to_owned(), source };
-        // Mode 0700 on Unix; on Windows the user's own folder for temporary files is private.
-        let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent).map_err(error)?;
+        let folder = private_folder(parent).map_err(error)?;
         let lock = create_locked(&folder.path().join(LOCK)).map_err(error)?;
         Ok(Self(Arc::new(Folder { _lock: lock, folder, count: AtomicU64::new(0) })))
     }
@@ -97,6 +96,21 @@ impl Drop for Staged {
         // What can't be deleted now goes with the folder, or when the next process sweeps.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+#[cfg(unix)]
+fn private_folder(parent: &Path) -> io::Result<TempDir> {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = Permissions::from_mode(0o700);
+    tempfile::Builder::new().prefix(PREFIX).permissions(mode).tempdir_in(parent)
+}
+
+/// A user's own folder for temporary files is private on Windows, and what is made in it likewise.
+#[cfg(windows)]
+fn private_folder(parent: &Path) -> io::Result<TempDir> {
+    tempfile::Builder::new().prefix(PREFIX).tempdir_in(parent)
 }
 
 #[cfg(unix)]

@@ -14,7 +14,7 @@ use crate::engine::{self, EngineChoice};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::plan::Step;
-use crate::runner::{self, Outcome, Prefix, Way};
+use crate::runner::{self, Outcome, Way};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
 use crate::targets::{Runner, Target, TargetSet};
@@ -129,21 +129,18 @@ fn test(
     survey: &Survey<'_>,
     tally: &mut Tally,
 ) -> Result<(), Failure> {
-    let Build { shell, engine, images, cache, .. } = build;
+    let Build { shell, engine, images, .. } = build;
     let target = &step.target.triple;
     let program = build.program(step, HOST.0, HOST.1, vendored)?;
     let (image, way) = match step.target.spec.runner {
-        Runner::Wine => {
-            let image = images.ensure(WINE, engine, shell)?;
-            let prefix = Prefix::of(&image, *engine, cache, shell)?;
-            (image, Way::Wine(prefix))
-        }
-        _ => (images.ensure(&step.image.name, engine, shell)?, Way::Native),
+        Runner::Wine => (WINE, Way::Wine),
+        Runner::Native | Runner::None => (step.image.name.as_str(), Way::Native),
     };
+    let image = images.ensure(image, engine, shell)?;
     let entries: Vec<&Entry> =
         survey.index.artifacts.iter().filter(|entry| entry.target == *target).collect();
     let dist = build.workspace.dist_dir();
-    let outcomes = runner::run(*engine, &image, &way, &program, &dist, &entries, shell)?;
+    let outcomes = runner::run(*engine, &image, way, &program, &dist, &entries, shell)?;
     for (entry, outcome) in entries.iter().zip(&outcomes) {
         report(target, &entry.plugin, outcome, tally, shell);
     }

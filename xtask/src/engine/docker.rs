@@ -215,6 +215,10 @@ impl Engine for Docker<'_> {
         format!("docker {}", self.daemon.version)
     }
 
+    fn shell(&self) -> &Shell {
+        self.shell
+    }
+
     fn prepare(&self, image: &Image) -> Result<Prepared, EngineError> {
         self.swept.call_once(|| self.sweep());
         self.shelf.get_or(image, || {

@@ -34,7 +34,7 @@ pub(super) fn execute(
         program: invocation.program.to_string_lossy().into_owned(),
         source,
     };
-    interrupt::install();
+    let _waiting = interrupt::Waiting::begin();
     let mut child = spawn(invocation)?;
     let lines = read_lines(&mut child);
     let mut ending = Ending::default();

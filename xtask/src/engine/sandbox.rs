@@ -82,6 +82,10 @@ impl Engine for Sandbox<'_> {
         "sandbox (Linux namespaces)".to_owned()
     }
 
+    fn shell(&self) -> &Shell {
+        self.shell
+    }
+
     fn prepare(&self, image: &Image) -> Result<Prepared, EngineError> {
         self.shelf.get_or(image, || {
             tree::root(&self.cache, image, self.shell)

@@ -211,13 +211,15 @@ fn join(page: &str, address: &str) -> String {
     if address.starts_with('/') {
         return format!("{}{address}", &page[..host_end]);
     }
-    let mut parts: Vec<&str> = page[host_end..].trim_matches('/').split('/').collect();
+    let folders = page[host_end..].split('/').filter(|folder| !folder.is_empty());
+    let mut parts: Vec<&str> = folders.collect();
     let mut rest = address;
     while let Some(up) = rest.strip_prefix("../") {
         parts.pop();
         rest = up;
     }
-    format!("{}/{}/{rest}", &page[..host_end], parts.join("/"))
+    parts.push(rest);
+    format!("{}/{}", &page[..host_end], parts.join("/"))
 }
 
 fn digest(path: &Path) -> io::Result<(u64, Digest)> {

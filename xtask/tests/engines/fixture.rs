@@ -132,6 +132,11 @@ impl Fixture {
         self.image(vec![base, top])
     }
 
+    /// The program itself.
+    pub(crate) fn program(&self) -> &'static [u8] {
+        &PROBE
+    }
+
     /// A layer that `fill` writes.
     pub(crate) fn layer(&self, name: &str, fill: impl FnOnce(&mut LayerBuilder)) -> Layer {
         let file = self.path().join(format!("{name}.tar"));

@@ -13,16 +13,29 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keyway_xtask::engine::{Daemon, Docker, Engine, Owner, Stream};
-use keyway_xtask::failure::Diagnose;
+use keyway_xtask::failure::{Diagnose, Exit};
 use keyway_xtask::shell::Shell;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{Fixture, probe};
+use crate::fixture::{Fixture, probe, run};
 
 /// Names the engine that the other process runs.
 const ROLE: &str = "KEYWAY_TEST_ENGINE";
 /// An argument that no other process on this machine has.
 const MARK: &str = "KEYWAY_TEST_MARK";
+
+/// Another: has run something in an image, and now does something else.
+#[test]
+fn waits_after_a_command() {
+    if std::env::var(ROLE).is_err() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    run(&fixture.sandbox(), &image, &probe(&["look"])).2.unwrap();
+    eprintln!("ready");
+    thread::sleep(Duration::from_secs(600));
+}
 
 /// The other process: waits inside the image until it is stopped. As a test, it does nothing.
 #[test]
@@ -43,18 +56,22 @@ fn waits_inside_an_image() {
     eprintln!("{error} ({:?})", error.exit());
 }
 
+const INSIDE: &str = "interrupts::waits_inside_an_image";
+const AFTER: &str = "interrupts::waits_after_a_command";
+
 fn start(engine: &str, mark: &str) -> (Child, impl Iterator<Item = String>) {
-    start_with(engine, mark, |_| {})
+    start_with(INSIDE, engine, mark, |_| {})
 }
 
 fn start_with(
+    role: &str,
     engine: &str,
     mark: &str,
     change: impl FnOnce(&mut Command),
 ) -> (Child, impl Iterator<Item = String>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", "interrupts::waits_inside_an_image", "--nocapture"])
+        .args(["--exact", role, "--nocapture"])
         .env(ROLE, engine)
         .env(MARK, mark)
         .stdout(Stdio::null())
@@ -112,6 +129,14 @@ fn nothing_is_left_running() {
         child.wait().unwrap();
         wait_until_none_is_left(engine, &mark);
     }
+}
+
+/// With no child to wait for, the first signal ends the process.
+#[test]
+fn between_commands_a_signal_ends_the_process() {
+    let (mut child, _lines) = start_with(AFTER, "sandbox", "", |_| {});
+    signal(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(Exit::Interrupted as i32));
 }
 
 /// What `kill -9` of the tool and of Docker's client leaves, the next run takes away; but only if
@@ -201,7 +226,7 @@ fn a_daemon_that_dies_under_a_command() {
     let proxy = Proxy::start(fixture.path());
     let mark = format!("mark-{}-lost", std::process::id());
     let host = format!("unix://{}", proxy.socket.display());
-    let (mut child, mut lines) = start_with("docker", &mark, |command| {
+    let (mut child, mut lines) = start_with(INSIDE, "docker", &mark, |command| {
         command.env("DOCKER_HOST", host);
     });
     drop(proxy);

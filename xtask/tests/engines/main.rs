@@ -6,6 +6,8 @@ mod fixture;
 mod interrupts;
 mod invocations;
 mod layers;
+mod runner;
+mod selection;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -25,6 +25,21 @@ fn main() {
         }
         "write" => fs::write(&args[2], "written inside").unwrap(),
         "read" => print!("{}", fs::read_to_string(&args[2]).unwrap()),
+        // As the host program does: events, for a path a line, and an end that does not fit them.
+        "--json" => {
+            for path in &args[3..] {
+                let end = match () {
+                    () if path.contains("crash") => process::abort(),
+                    () if path.contains("silent") => continue,
+                    () if path.contains("refused") => {
+                        r#"verdict","admitted":false,"refusals":[{"code":"KW203","found":"x"}]"#
+                    }
+                    () if path.contains("failed") => r#"failure","message":"it broke""#,
+                    () => r#"exercise","plugin":"x","calls":3"#,
+                };
+                println!("a plugin prints this\n{{\"path\":\"{path}\",\"event\":\"{end}}}\r");
+            }
+        }
         "wait" => {
             // A child of its own, which must end with it.
             if args.len() == 3 {

@@ -26,6 +26,8 @@ const ORDER: &[&[&str]] = &[
     // Looks at all of the above to say what a plan must do; carries it out, from images to `dist/`.
     &["survey"],
     &["build"],
+    // Runs what was delivered.
+    &["runner"],
     // Commands join the stages; the command line joins the commands.
     &["commands"],
     &["cli"],

@@ -11,10 +11,10 @@ use keyway_manifest::{
 };
 
 /// The library, built once.
-pub static LIBRARY: LazyLock<PathBuf> = LazyLock::new(build);
+pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(build);
 
 /// A toolchain that no image has; the canary is stamped with its hash.
-pub fn toolchain() -> ToolchainRecord {
+pub(crate) fn toolchain() -> ToolchainRecord {
     ToolchainRecord {
         crt: "the machine's own".to_owned(),
         linker: Linker { name: "cc".to_owned(), version: "0".to_owned() },
@@ -44,7 +44,7 @@ fn build() -> PathBuf {
 }
 
 /// What a build writes beside a library.
-pub fn manifest(library: &[u8], file: &str) -> Manifest {
+pub(crate) fn manifest(library: &[u8], file: &str) -> Manifest {
     let facts = keyway_inspect::inspect(library).expect("a library").facts;
     let section = &library[facts.stamp.expect("a stamp section")];
     let stamp = Stamp::parse(section).expect("a stamp");

@@ -88,6 +88,25 @@ pub(super) const CHECKS: &[Check] = &[
         about: "unit, snapshot, tidy and doc tests",
         steps: Steps::Cargo(&[Cargo { args: &["test", "--locked", "--workspace"], env: &[] }]),
     },
+    Check {
+        name: "end-to-end",
+        about: "the workspace's plugins, built by every engine, compared, run, and refused",
+        steps: Steps::Cargo(&[Cargo {
+            args: &[
+                "test",
+                "--locked",
+                "-p",
+                "keyway-xtask",
+                "--features",
+                "end-to-end",
+                "--test",
+                "end_to_end",
+                "--",
+                "--test-threads=1",
+            ],
+            env: &[],
+        }]),
+    },
 ];
 
 /// The step for a cargo command line, by the cargo that runs this program.

@@ -4,7 +4,7 @@
 //! The code that leaves it is a constructor on ELF and Mach-O, and `DllMain` on Windows: what a
 //! system runs inside of `dlopen` and `LoadLibrary`, before a host has looked at any symbol.
 
-use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
+use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin, interface};
 
 fn sing() {
     if let Some(path) = std::env::var_os("KEYWAY_CANARY") {
@@ -42,7 +42,20 @@ pub extern "system" fn DllMain(
     1
 }
 
+/// What it offers to hosts that know it.
+#[interface(version = 1)]
+pub trait Song {
+    /// The pitch, an octave higher.
+    fn octave(&self, hertz: u32) -> u32;
+}
+
 struct Canary;
+
+impl Song for Canary {
+    fn octave(&self, hertz: u32) -> u32 {
+        hertz.saturating_mul(2)
+    }
+}
 
 impl Plugin for Canary {
     const METHODS: &'static [Method<Self>] = &[("sing", Self::sing)];
@@ -58,4 +71,4 @@ impl Canary {
     }
 }
 
-export_plugin!(Canary);
+export_plugin!(Canary: dyn Song);

@@ -1,0 +1,478 @@
+//! Refusals that depend on what a host expects, and the text of all of them.
+//!
+//! What depends on the file alone is in `refusals/`, with the program and its canary.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use keyway_host::policy::HOST_TOOLCHAIN;
+use keyway_host::{
+    Check, Code, Expectation, Gate, ImportPolicy, KnownInterface, MAX_LIBRARY_SIZE,
+    OtherInterfaces, PermissionPolicy, StampPolicy, ToolchainPolicy, Verdict,
+};
+use keyway_manifest::{Libc, LibcFamily, LibcVersion, Manifest, Triple};
+use snapbox::{assert_data_eq, str};
+use tempfile::TempDir;
+
+#[path = "refusals/canary.rs"]
+mod canary;
+
+/// A copy of the canary, with its manifest, in a folder of its own.
+struct Plugin {
+    folder: TempDir,
+    library: PathBuf,
+    manifest: Manifest,
+}
+
+impl Plugin {
+    fn new() -> Self {
+        let file = canary::LIBRARY.file_name().and_then(|name| name.to_str()).expect("a name");
+        let bytes = fs::read(&*canary::LIBRARY).expect("the library");
+        Self::of(&bytes, canary::manifest(&bytes, file))
+    }
+
+    fn of(bytes: &[u8], manifest: Manifest) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let library = folder.path().join(manifest.artifact.file.as_str());
+        fs::write(&library, bytes).expect("the library is written");
+        let plugin = Self { folder, library, manifest };
+        plugin.describe();
+        plugin
+    }
+
+    fn describe(&self) {
+        let path = self.folder.path().join(self.manifest.file_name());
+        fs::write(path, self.manifest.to_json()).expect("the manifest is written");
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        fs::read(&self.library).expect("the library")
+    }
+}
+
+/// What admits the canary as this machine's cargo built it.
+fn expectation() -> Expectation {
+    let mut expectation = Expectation {
+        toolchains: ToolchainPolicy::Trusted(BTreeSet::from([canary::toolchain().hash()])),
+        ..Expectation::this_process()
+    };
+    if let ImportPolicy::Listed(names) = &mut expectation.imports {
+        names.insert("libgcc_s.so.1".to_owned());
+    }
+    expectation
+}
+
+/// Everything that is refused, a line each, without the folder's name.
+fn check(path: &Path, expectation: Expectation) -> String {
+    let Err(rejection) = Gate::new(expectation).check(path) else {
+        return String::new();
+    };
+    let lines: Vec<_> = rejection.refusals.iter().map(ToString::to_string).collect();
+    let folder = path.parent().unwrap_or(path).display().to_string();
+    lines.join("\n").replace(&folder, "[FOLDER]")
+}
+
+fn codes(path: &Path, expectation: Expectation) -> Vec<Code> {
+    let outcome = Gate::new(expectation).check(path);
+    let refusals = outcome.err().map(|rejection| rejection.refusals).unwrap_or_default();
+    refusals.iter().map(|refusal| refusal.code).collect()
+}
+
+#[test]
+fn admits_what_it_expects() {
+    let plugin = Plugin::new();
+    let admission = Gate::new(expectation()).check(&plugin.library).expect("an admission");
+    assert_eq!(admission.bytes(), plugin.bytes());
+    assert_eq!(*admission.manifest(), plugin.manifest);
+    assert_eq!(admission.stamp().expect("a stamp").name, "canary");
+    assert_eq!(admission.path(), plugin.library);
+}
+
+#[test]
+fn targets() {
+    let plugin = Plugin::new();
+    let on =
+        |target: &str| Expectation { target: target.parse().expect("a triple"), ..expectation() };
+    assert_data_eq!(
+        check(&plugin.library, on("x86_64-pc-windows-gnu")),
+        str![[r#"
+KW303 header: it has another system's object format: found `elf`, expected `pe`
+KW321 target: it was built for another target: found `x86_64-unknown-linux-gnu`, expected `x86_64-pc-windows-gnu`
+"#]]
+    );
+    assert_data_eq!(
+        check(&plugin.library, on("aarch64-unknown-linux-gnu")),
+        str![[r#"
+KW304 header: it is for another processor: found `x86_64`, expected `aarch64`
+KW321 target: it was built for another target: found `x86_64-unknown-linux-gnu`, expected `aarch64-unknown-linux-gnu`
+"#]]
+    );
+    assert_data_eq!(
+        check(&plugin.library, on("x86_64-unknown-linux-musl")),
+        str![
+            "KW321 target: it was built for another target: found `x86_64-unknown-linux-gnu`, expected `x86_64-unknown-linux-musl`"
+        ]
+    );
+    let mut bytes = plugin.bytes();
+    bytes[7] = 9; // EI_OSABI: FreeBSD
+    fs::write(&plugin.library, bytes).expect("the library is written");
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str!["KW306 header: it is for another operating system: found `freebsd`, expected `linux`"]
+    );
+}
+
+#[test]
+fn c_libraries() {
+    let plugin = Plugin::new();
+    let with = |family, floor| Expectation { libc: Some(Libc { family, floor }), ..expectation() };
+    let old = Some(LibcVersion::new(2, 2));
+    assert_data_eq!(
+        check(&plugin.library, with(LibcFamily::Glibc, old)),
+        str![
+            "KW602 libc: it needs a newer C library: found `glibc [..]` or newer, expected at most `2.2`, which is here"
+        ]
+    );
+    assert_data_eq!(
+        check(&plugin.library, with(LibcFamily::Musl, None)),
+        str!["KW601 libc: it needs another C library: found `glibc`, expected `musl`"]
+    );
+    let unknown = Expectation { libc: None, ..expectation() };
+    assert_eq!(check(&plugin.library, unknown), "");
+}
+
+#[test]
+fn finds_the_c_library_of_this_process() {
+    let libc = keyway_host::libc::this_process().expect("a C library");
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().expect("getconf");
+    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert_eq!(format!("{} {}", libc.family, libc.floor.expect("a version")), version);
+}
+
+#[test]
+fn toolchains() {
+    let plugin = Plugin::new();
+    let with = |toolchains| Expectation { toolchains, ..expectation() };
+    let any = with(ToolchainPolicy::AnyWithMatchingAbi);
+    assert_eq!(check(&plugin.library, any), "");
+    assert_eq!(HOST_TOOLCHAIN, None, "this test was built by cargo alone");
+    assert_data_eq!(
+        check(&plugin.library, with(ToolchainPolicy::SameAsHost)),
+        str![
+            "KW503 toolchain: it was not built by the host's toolchain: found toolchain `[..]` (rustc 0.0.0, LLVM 0, cc 0, the machine's own), expected the host's own, but the host was built outside of any image"
+        ]
+    );
+    let list = format!("# comment\n\n{} x86_64-unknown-linux-gnu\n", canary::toolchain().hash());
+    let target: Triple = "x86_64-unknown-linux-gnu".parse().expect("a triple");
+    let trusted = ToolchainPolicy::trusted(&list, &target).expect("a list");
+    assert_eq!(check(&plugin.library, with(trusted)), "");
+    let other = ToolchainPolicy::trusted(&list, &"a-b".parse().expect("a triple"));
+    assert_eq!(other, Ok(ToolchainPolicy::Trusted(BTreeSet::new())));
+    let error = ToolchainPolicy::trusted("\nabc x86_64-unknown-linux-gnu", &target);
+    assert_data_eq!(
+        error.expect_err("no hash").to_string(),
+        str![
+            "line 2 of the list of toolchains is no hash and target: `abc x86_64-unknown-linux-gnu`"
+        ]
+    );
+}
+
+#[test]
+fn reads_the_list_that_is_built_in() {
+    for target in ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu"] {
+        let target: Triple = target.parse().expect("a triple");
+        assert!(matches!(ToolchainPolicy::released(&target), ToolchainPolicy::Trusted(_)));
+    }
+}
+
+#[test]
+fn imports() {
+    let plugin = Plugin::new();
+    let with = |imports| Expectation { imports, ..expectation() };
+    assert_eq!(check(&plugin.library, with(ImportPolicy::Any)), "");
+    let usual = ImportPolicy::usual(&expectation().target);
+    assert_data_eq!(
+        check(&plugin.library, with(usual)),
+        str![
+            "KW611 imports: it needs a library that is not allowed: found `libgcc_s.so.1`, expected what every `x86_64-unknown-linux-gnu` has"
+        ]
+    );
+}
+
+#[test]
+fn import_patterns() {
+    let names = ["libc.so.6", "ld-linux*.so.*", "api-ms-win-core-*.dll"];
+    let list = ImportPolicy::Listed(names.iter().map(|&name| name.to_owned()).collect());
+    for good in ["libc.so.6", "ld-linux-x86-64.so.2", "API-MS-Win-Core-Synch-l1-2-0.DLL"] {
+        assert!(list.allows(good), "{good}");
+    }
+    for bad in ["libc.so.60", "libc.so", "ld-linux", "ld-linux.so", "xld-linux.so.2", "dll", ""] {
+        assert!(!list.allows(bad), "{bad}");
+    }
+}
+
+#[test]
+fn sizes() {
+    let plugin = Plugin::new();
+    let sparse = fs::File::create(&plugin.library).expect("the library");
+    sparse.set_len(MAX_LIBRARY_SIZE + 1).expect("a sparse file");
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str![
+            "KW104 file: the file is larger than the gate reads: found `[FOLDER]/libcanary.so` with 536870913 bytes, expected at most 536870912 bytes"
+        ]
+    );
+}
+
+#[test]
+fn a_large_manifest() {
+    let plugin = Plugin::new();
+    let path = plugin.folder.path().join(plugin.manifest.file_name());
+    fs::write(path, vec![b' '; Manifest::MAX_SIZE as usize + 1]).expect("it is written");
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str![
+            "KW104 file: the file is larger than the gate reads: found `[FOLDER]/canary.manifest.json` with 1048577 bytes, expected at most 1048576 bytes"
+        ]
+    );
+}
+
+/// Cargo turns the `-` of a name into `_`; the manifest keeps it.
+#[test]
+fn finds_the_manifest_of_a_name_with_hyphens() {
+    let plugin = Plugin::new();
+    let rename = |from: &str, to: &str| {
+        fs::rename(plugin.folder.path().join(from), plugin.folder.path().join(to)).expect("moved");
+    };
+    rename("libcanary.so", "liborder_match.so");
+    rename("canary.manifest.json", "order-match.manifest.json");
+    let library = plugin.folder.path().join("liborder_match.so");
+    assert_eq!(codes(&library, expectation()), [Code::OtherLibrary]);
+}
+
+/// All that is wrong, in the gate's order.
+#[test]
+fn tells_everything_at_once() {
+    let mut plugin = Plugin::new();
+    plugin.manifest.plugin.version = "9.9.9".to_owned();
+    plugin.manifest.artifact.size += 1;
+    plugin.describe();
+    let expectation = Expectation {
+        imports: ImportPolicy::Listed(BTreeSet::new()),
+        toolchains: ToolchainPolicy::Trusted(BTreeSet::new()),
+        ..expectation()
+    };
+    let codes = codes(&plugin.library, expectation);
+    assert_eq!(
+        codes[..4],
+        [Code::SizeDiffers, Code::StampDiffers, Code::Untrusted, Code::ForbiddenImport]
+    );
+    assert!(codes.is_sorted_by_key(|code| code.check()));
+}
+
+#[test]
+fn a_library_without_a_stamp() {
+    let bytes = build_c("int answer(void) { return 42; }", &[]);
+    let mut manifest = canary::manifest(&fs::read(&*canary::LIBRARY).expect("it"), "libcanary.so");
+    let facts = keyway_inspect::inspect(&bytes).expect("a library").facts;
+    manifest.stamp = keyway_manifest::StampFormat::None;
+    manifest.abi = None;
+    manifest.artifact.size = bytes.len() as u64;
+    manifest.artifact.sha256 = keyway_manifest::Digest::of(&bytes);
+    (manifest.libc, manifest.imports, manifest.exports) =
+        (facts.libc, facts.imports, facts.exports);
+    let plugin = Plugin::of(&bytes, manifest);
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str!["KW401 stamp: the library has no stamp: found no stamp, expected a section `.keyway`"]
+    );
+    let optional = Expectation { stamp: StampPolicy::Optional, ..expectation() };
+    let admission = Gate::new(optional).check(&plugin.library).expect("an admission");
+    assert_eq!(admission.stamp(), None);
+}
+
+/// A library of the machine's C compiler.
+fn build_c(source: &str, flags: &[&str]) -> Vec<u8> {
+    let folder = TempDir::new().expect("a folder");
+    let (input, output) = (folder.path().join("library.c"), folder.path().join("library.so"));
+    fs::write(&input, source).expect("the source is written");
+    let command = Command::new("cc")
+        .args(["-shared", "-o"])
+        .args([&output, &input])
+        .args(flags)
+        .output()
+        .expect("a C compiler");
+    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
+    fs::read(output).expect("the library")
+}
+
+/// The codes of the last check on a library that was built with these flags.
+fn mapping_codes(source: &str, flags: &[&str]) -> Vec<Code> {
+    let bytes = build_c(source, flags);
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.so");
+    fs::write(&library, bytes).expect("the library is written");
+    let mut codes = codes(&library, Expectation { imports: ImportPolicy::Any, ..expectation() });
+    codes.retain(|code| code.check() == Check::Imports);
+    codes
+}
+
+#[test]
+fn what_a_library_does_to_the_process() {
+    const CODE: &str = "int answer(void) { return 42; }";
+    assert_eq!(mapping_codes(CODE, &["-fPIC"]), []);
+    assert_eq!(mapping_codes(CODE, &["-fPIC", "-Wl,-rpath,/opt"]), [Code::RunPath]);
+    assert_eq!(mapping_codes(CODE, &["-fPIC", "-z", "execstack"]), [Code::ExecutableStack]);
+    assert_eq!(mapping_codes(CODE, &["-fPIC", "-nostdlib", "-Wl,-N"]), [Code::WritableCode]);
+    let text = "int answer; __asm__(\".text\\n.quad answer\\n\");";
+    assert_eq!(mapping_codes(text, &["-fPIC", "-Wl,-z,notext"]), [Code::TextRelocations]);
+}
+
+/// A DLL that switches off what protects the process.
+#[test]
+fn an_unprotected_dll() {
+    let path = "../inspect/tests/libraries/pe-x86_64.dll";
+    let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a DLL");
+    let signature = bytes.windows(4).position(|four| four == b"PE\0\0").expect("a signature");
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dll");
+    let target: Triple = "x86_64-pc-windows-gnu".parse().expect("a triple");
+    let mut found = |flags: u16| {
+        bytes[signature + 94..signature + 96].copy_from_slice(&flags.to_le_bytes());
+        fs::write(&library, &bytes).expect("the DLL is written");
+        let all = check(&library, Expectation::for_target(target.clone()));
+        all.lines().last().expect("a refusal").to_owned()
+    };
+    let lines = [found(0x100), found(0x40), found(0)];
+    assert_data_eq!(
+        lines.join("\n"),
+        str![[r#"
+KW616 imports: it switches off protections of the process: found no DYNAMIC_BASE, expected both
+KW616 imports: it switches off protections of the process: found no NX_COMPAT, expected both
+KW616 imports: it switches off protections of the process: found neither DYNAMIC_BASE nor NX_COMPAT, expected both
+"#]]
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn owners() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give a file away. The check itself is the same for everybody.
+        println!("skipped: not root");
+        return;
+    }
+    let plugin = Plugin::new();
+    chown(&plugin.library, Some(12_345), None).expect("chown");
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str![
+            "KW111 permissions: it belongs to somebody else: found `[FOLDER]/libcanary.so` of user 12345, expected user 0 or root"
+        ]
+    );
+    let unchecked = Expectation { permissions: PermissionPolicy::Unchecked, ..expectation() };
+    assert_eq!(check(&plugin.library, unchecked), "");
+    chown(&plugin.library, Some(0), None).expect("chown");
+    chown(plugin.folder.path(), Some(12_345), None).expect("chown");
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str![
+            "KW113 permissions: a folder above it belongs to somebody else: found `[FOLDER]` of user 12345, expected user 0 or root"
+        ]
+    );
+    chown(plugin.folder.path(), Some(0), None).expect("chown");
+    // Sticky folders are fine, whoever writes to them.
+    fs::set_permissions(plugin.folder.path(), PermissionsExt::from_mode(0o1777)).expect("chmod");
+    assert_eq!(check(&plugin.library, expectation()), "");
+}
+
+#[test]
+fn interfaces() {
+    let plugin = Plugin::new();
+    let with = |interfaces: Vec<KnownInterface>, other_interfaces| Expectation {
+        interfaces,
+        other_interfaces,
+        ..expectation()
+    };
+    let known = |descriptor: &str| KnownInterface {
+        name: "Song".to_owned(),
+        descriptor: descriptor.to_owned(),
+    };
+    let bytes = plugin.bytes();
+    let section = keyway_inspect::inspect(&bytes).expect("it").facts.stamp.expect("a stamp");
+    let stamp = keyway_abi::stamp::Stamp::parse(&bytes[section]).expect("a stamp");
+    let same = known(stamp.descriptor);
+    let other = known(&stamp.descriptor.replace("fn(&self, u32)", "fn(&self, u64)"));
+    assert_eq!(check(&plugin.library, with(vec![same], OtherInterfaces::Refuse)), "");
+    assert_data_eq!(
+        check(&plugin.library, with(vec![other], OtherInterfaces::Admit)),
+        str![
+            "KW412 abi: it was built against another version of its interface: found Song.octave: host fn(&self, u64) -> u32, plugin fn(&self, u32) -> u32, expected the host's `Song` with ABI hash `56fd9e16b6dc`"
+        ]
+    );
+    assert_eq!(check(&plugin.library, with(vec![], OtherInterfaces::Admit)), "");
+    assert_data_eq!(
+        check(&plugin.library, with(vec![], OtherInterfaces::Refuse)),
+        str![
+            "KW413 abi: the host does not know its interface: found interface `Song`, expected none"
+        ]
+    );
+}
+
+#[test]
+fn verdicts_are_one_json_object() {
+    let path = Path::new("/no/such/plugin.so");
+    let outcome = Gate::new(expectation()).check(path);
+    let verdict = serde_json::to_value(Verdict::new(path, &outcome)).expect("JSON");
+    assert_data_eq!(
+        serde_json::to_string_pretty(&verdict).expect("JSON"),
+        str![[r#"
+{
+  "admitted": false,
+  "event": "verdict",
+  "path": "/no/such/plugin.so",
+  "refusals": [
+    {
+      "check": "file",
+      "code": "KW101",
+      "expected": "a file",
+      "found": "`/no/such/plugin.so`: No such file or directory (os error 2)",
+      "remedy": "check the path; `cargo xtask build-plugins` writes to `dist/`"
+    }
+  ]
+}
+"#]]
+    );
+    let rejection = outcome.expect_err("refused");
+    assert_data_eq!(
+        rejection.to_string(),
+        str![[r#"
+`/no/such/plugin.so` is refused
+  KW101 file: there is no such file: found `/no/such/plugin.so`: No such file or directory (os error 2), expected a file
+    remedy: check the path; `cargo xtask build-plugins` writes to `dist/`
+"#]]
+    );
+}
+
+#[test]
+fn codes_explain_themselves() {
+    assert!(Code::ALL.is_sorted(), "in order, none twice");
+    for &code in Code::ALL {
+        assert_eq!(code.to_string().parse(), Ok(code));
+        assert_eq!(code.to_string().to_lowercase().parse(), Ok(code));
+        assert_eq!(code.number().to_string().parse(), Ok(code));
+        for text in [code.title(), code.remedy()] {
+            assert!(!text.ends_with('.') && !text.is_empty(), "{code}: {text}");
+        }
+        for text in [code.meaning(), code.cause()] {
+            assert!(text.ends_with('.'), "{code}: {text}");
+        }
+    }
+    for bad in ["", "KW", "KW0", "KW999", "kw1o1", "ä", "KW 101"] {
+        assert!(bad.parse::<Code>().is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,162 @@
+//! What the gate must refuse, refused by the real host program on each target, with a plugin whose
+//! constructor leaves a file: while that file is not there, nothing of the plugin has run.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use keyway_manifest::{Digest, Source};
+use keyway_xtask::artifact::Artifact;
+use keyway_xtask::build::Build;
+use keyway_xtask::cache::Cache;
+use keyway_xtask::container::{Access, Mount};
+use keyway_xtask::describe;
+use keyway_xtask::dist::Entry;
+use keyway_xtask::engine::{self, EngineChoice, EngineError, Stream};
+use keyway_xtask::image::Images;
+use keyway_xtask::plan::{Plan, Step, Wanted};
+use keyway_xtask::run::Folders;
+use keyway_xtask::runner::{self, Way};
+use keyway_xtask::shell::Shell;
+use keyway_xtask::survey::{Rebuild, Survey};
+use keyway_xtask::targets::TargetSet;
+use keyway_xtask::vendor;
+use keyway_xtask::workspace::Workspace;
+use serde_json::Value;
+
+use crate::BUILT;
+use crate::workspace::json;
+
+#[test]
+fn refused_on_linux_before_any_code_runs() {
+    check("x86_64-unknown-linux-gnu", "base", Way::Native);
+}
+
+#[test]
+fn refused_on_windows_before_any_code_runs() {
+    check("x86_64-pc-windows-gnu", "wine", Way::Wine);
+}
+
+fn check(target: &str, image: &str, way: Way) {
+    let shell = Shell::silent();
+    let cache = Cache::open().expect("a cache");
+    let workspace = Workspace::find(Some(&BUILT.path("Cargo.toml"))).expect("the copy");
+    let images = Images::open(workspace.recipes_dir(), cache.clone());
+    let engine = engine::select(EngineChoice::Sandbox, &cache, &shell).expect("the sandbox works");
+    let mut survey = Survey::take(&workspace, &images, "release").expect("a workspace");
+    let targets = TargetSet::read(&workspace.root().join("targets.toml")).expect("targets");
+    let selected = targets.select(&[target.to_owned()]).expect("a target");
+    let Plan { steps } = survey.plan(&selected, &[], Rebuild::Stale).expect("a plan");
+    let step = &steps[0];
+    let n_jobs = thread::available_parallelism().map_or(1, usize::from);
+    let build = Build {
+        workspace: &workspace,
+        cache: &cache,
+        images: &images,
+        engine: &*engine,
+        n_jobs,
+        shell: &shell,
+    };
+    let vendored =
+        vendor::vendor(&workspace, survey.inputs.lock, &cache, &shell).expect("the crates");
+    let program = build.program(step, "keyway-host", "keyway-host", &vendored).expect("a program");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let canary = canary(&build, step, &vendored, folder.path());
+    let other = BUILT.path(&format!("dist/{target}/greet/greet.manifest.json"));
+    let out = folder.path().join("cases");
+    fs::create_dir(&out).expect("create");
+    let mut cases = keyway_cases::write(&canary.0, &canary.1, &other, &out).expect("cases");
+    // What only a file system with links, pipes and modes can hold is not for Windows.
+    cases.retain(|case| way == Way::Native || !case.unix_only);
+    assert!(cases.len() > 20, "{} cases", cases.len());
+
+    let image = images.ensure(image, &build.engine, &shell).expect("an image");
+    let nest = folder.path().join("nest");
+    fs::create_dir(&nest).expect("create");
+    // A folder that nobody else may write is what the gate asks for.
+    let run = |library: &Path| {
+        let relative = library.strip_prefix(folder.path()).expect("below");
+        let entry = Entry {
+            target: step.target.triple.clone(),
+            plugin: "canary".to_owned(),
+            library: relative.to_str().expect("UTF-8").to_owned(),
+            manifest: String::new(),
+            sha256: Digest::of(""),
+        };
+        let mut command = runner::command(way, &program, folder.path(), &[&entry]);
+        let guest = PathBuf::from("/nest");
+        command.mounts.push(Mount { host: nest.clone(), guest, access: Access::ReadWrite });
+        let song = if way == Way::Wine { "Z:\\nest\\song" } else { "/nest/song" };
+        command.env.insert("KEYWAY_CANARY".to_owned(), song.to_owned());
+        let mut lines = Vec::new();
+        let ended = engine.run(&image, &command, &mut |stream, line| {
+            if stream == Stream::Stdout {
+                lines.push(line.trim_end_matches('\r').to_owned());
+            }
+        });
+        if let Err(error) = ended {
+            let failed = matches!(error, EngineError::CommandFailed { .. });
+            assert!(failed, "{}: {error}", library.display());
+        }
+        json(lines.join("\n").as_bytes())
+    };
+    for case in &cases {
+        let codes = codes(&run(&case.library));
+        let expected = &case.expected;
+        assert!(expected.accepts(&codes), "{}: expected {expected:?}, got {codes:?}", case.name);
+        assert!(!nest.join("song").exists(), "{}: code of the plugin ran", case.name);
+    }
+    // The control: admitted, it sings. Were it mute, the silence above would prove nothing.
+    let told = run(&canary.0);
+    assert!(codes(&told).is_empty(), "{told:?}");
+    assert!(nest.join("song").exists(), "the canary never sings: {told:?}");
+}
+
+fn codes(told: &[Value]) -> Vec<keyway_host::code::Code> {
+    let verdicts = told.iter().filter(|event| event["event"] == "verdict");
+    let refusals = verdicts.flat_map(|verdict| verdict["refusals"].as_array().cloned());
+    refusals
+        .flatten()
+        .map(|refusal| refusal["code"].as_str().expect("a code").parse().expect("a known code"))
+        .collect()
+}
+
+/// The canary, built as every plugin is: its library and its manifest.
+fn canary(
+    build: &Build<'_>,
+    step: &Step,
+    vendored: &vendor::Vendored,
+    folder: &Path,
+) -> (PathBuf, PathBuf) {
+    let mut of_canary = step.clone();
+    of_canary.packages = vec!["canary".to_owned()];
+    let argv = of_canary.cargo(build.n_jobs);
+    let built = build.cargo(&of_canary, argv, vendored).expect("the canary compiles");
+    let state = build.workspace.state_dir();
+    let image = step.image.manifest.short();
+    let folders = Folders {
+        work: build.workspace.root().to_owned(),
+        target: state.join("build").join(&image),
+        cargo: state.join("cargo").join(&image),
+        zig: PathBuf::new(),
+    };
+    let artifact =
+        Artifact::read("canary", &built.libraries["canary"], &folders).expect("a library");
+    let mut wanted: Wanted = step.artifacts[0].clone();
+    wanted.plugin.name = "canary".to_owned();
+    let nothing = Digest::of("");
+    let source = Source { commit: None, dirty: false, tree: nothing, lock: nothing };
+    let manifest = describe::manifest(step, &wanted, &artifact, source).expect("a manifest");
+    let home = folder.join("canary");
+    fs::create_dir(&home).expect("create");
+    let files: BTreeMap<String, Vec<u8>> = BTreeMap::from([
+        (manifest.artifact.file.to_string(), artifact.bytes.clone()),
+        (manifest.file_name(), manifest.to_json().into_bytes()),
+    ]);
+    for (name, bytes) in files {
+        fs::write(home.join(name), bytes).expect("write");
+    }
+    (home.join(manifest.artifact.file.as_str()), home.join(manifest.file_name()))
+}

@@ -1,0 +1,89 @@
+//! A copy of this workspace in a temporary folder, and the tool run in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keyway_manifest::Digest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A copy of the files that git tracks or would track, as they are in the working tree.
+pub(crate) struct Copy {
+    dir: TempDir,
+    root: PathBuf,
+}
+
+impl Copy {
+    /// A copy in a folder called `name`, outside of any repository.
+    pub(crate) fn new(name: &str) -> Self {
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let root = dir.path().canonicalize().expect("it is there").join(name);
+        let files =
+            duct::cmd!("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard");
+        let files = files.dir(from).read().expect("git lists the files");
+        for file in files.split('\0').filter(|file| !file.is_empty() && from.join(file).is_file()) {
+            let to = root.join(file);
+            fs::create_dir_all(to.parent().expect("has one")).expect("create");
+            fs::copy(from.join(file), to).expect("copy");
+        }
+        Self { dir, root }
+    }
+
+    /// A path in the copy.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        assert!(self.dir.path().is_dir(), "the copy lives as long as this value");
+        self.root.join(relative)
+    }
+
+    /// The tool with `arguments`, in the copy.
+    pub(crate) fn command(&self, arguments: &[&str]) -> duct::Expression {
+        duct::cmd(env!("CARGO_BIN_EXE_xtask"), arguments)
+            .dir(&self.root)
+            .env_remove("KEYWAY_ENGINE")
+            .stdin_null()
+    }
+
+    /// Runs the tool with `--json` and returns what it printed; it must succeed.
+    pub(crate) fn xtask(&self, arguments: &[&str]) -> Vec<u8> {
+        let arguments = [&["--json"], arguments].concat();
+        let run = self.command(&arguments).stdout_capture().stderr_capture().unchecked().run();
+        let run = run.expect("the tool starts");
+        let said = String::from_utf8_lossy(&run.stderr);
+        assert!(run.status.success(), "{arguments:?} ended with {}\n{said}", run.status);
+        run.stdout
+    }
+
+    /// The digest of every file in `dist`, by its path there.
+    pub(crate) fn digests(&self) -> BTreeMap<PathBuf, Digest> {
+        let dist = self.path("dist");
+        let mut digests = BTreeMap::new();
+        let mut folders = vec![dist.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("list") {
+                let path = entry.expect("list").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else {
+                    let digest = Digest::of(fs::read(&path).expect("read"));
+                    digests.insert(path.strip_prefix(&dist).expect("below").to_owned(), digest);
+                }
+            }
+        }
+        digests
+    }
+}
+
+/// The events in what the tool printed.
+pub(crate) fn events(stdout: impl AsRef<[u8]>) -> Vec<Value> {
+    let events = json(stdout.as_ref());
+    assert_eq!(events.last().expect("at least one")["event"], "summary");
+    events
+}
+
+/// One JSON object a line.
+pub(crate) fn json(stdout: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}

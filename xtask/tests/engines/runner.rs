@@ -1,0 +1,109 @@
+//! How a target's host program is run, and what is read from its events.
+
+use std::fs;
+use std::path::Path;
+
+use keyway_manifest::Digest;
+use keyway_xtask::dist::Entry;
+use keyway_xtask::runner::{self, Outcome, Way};
+use keyway_xtask::shell::Shell;
+use keyway_xtask::targets::Runner;
+use snapbox::{assert_data_eq, str};
+
+use crate::fixture::Fixture;
+
+fn entry(target: &str, plugin: &str, library: &str) -> Entry {
+    Entry {
+        target: target.parse().unwrap(),
+        plugin: plugin.to_owned(),
+        library: format!("{target}/{plugin}/{library}"),
+        manifest: format!("{target}/{plugin}/{plugin}.manifest.json"),
+        sha256: Digest::of(plugin),
+    }
+}
+
+fn command(way: Way, program: &str, entry: &Entry) -> String {
+    let command = runner::command(way, Path::new(program), Path::new("/work/dist"), &[entry]);
+    let argv: Vec<_> = command.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
+    let mounts = command.mounts.iter().map(|mount| {
+        let (host, guest) = (mount.host.display(), mount.guest.display());
+        format!("{:?} {host} -> {guest}", mount.access)
+    });
+    [argv.join(" ")].into_iter().chain(mounts).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn natively() {
+    let entry = entry("x86_64-unknown-linux-gnu", "greet", "libgreet.so");
+    assert_data_eq!(
+        command(Way::Native, "/target/release/keyway-host", &entry),
+        str![[r#"
+/host/keyway-host --json exercise /dist/x86_64-unknown-linux-gnu/greet/libgreet.so
+ReadOnly /target/release -> /host
+ReadOnly /work/dist -> /dist
+"#]]
+    );
+}
+
+#[test]
+fn under_wine() {
+    let entry = entry("x86_64-pc-windows-gnu", "greet", "greet.dll");
+    assert_data_eq!(
+        command(Way::Wine, "/target/release/keyway-host.exe", &entry),
+        str![[r#"
+keyway-wine Z:/host/keyway-host.exe --json exercise Z:/dist/x86_64-pc-windows-gnu/greet/greet.dll
+ReadOnly /target/release -> /host
+ReadOnly /work/dist -> /dist
+"#]]
+    );
+}
+
+#[test]
+fn what_can_not_run_here_is_said() {
+    let obstacle = |triple: &str, runner| runner::obstacle(&triple.parse().unwrap(), runner);
+    let machine = std::env::consts::ARCH;
+    assert_eq!(obstacle(&format!("{machine}-unknown-linux-gnu"), Runner::Native), None);
+    assert_eq!(obstacle(&format!("{machine}-pc-windows-gnu"), Runner::Wine), None);
+    let other = obstacle("sparc64-unknown-linux-gnu", Runner::Native).unwrap();
+    assert_eq!(other, format!("this machine is of architecture {machine}"));
+    let none = obstacle("aarch64-apple-darwin", Runner::None).unwrap();
+    assert_eq!(none, "its `runner` in `targets.toml` is \"none\"");
+}
+
+/// The host program is replaced by one that ends as no good one does; good ones are run on real
+/// plugins by `test-plugins`.
+#[test]
+fn every_plugin_has_an_outcome() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    let program = fixture.path().join("host/keyway-host");
+    fs::create_dir(program.parent().unwrap()).unwrap();
+    fs::write(&program, fixture.program()).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&program, mode).unwrap();
+    let target = "x86_64-unknown-linux-gnu";
+    let run = |names: &[&str]| {
+        let entries: Vec<_> = names.iter().map(|name| entry(target, name, "lib.so")).collect();
+        let entries: Vec<_> = entries.iter().collect();
+        let engine = fixture.sandbox();
+        let shell = Shell::silent();
+        runner::run(&engine, &image, Way::Native, &program, fixture.path(), &entries, &shell)
+            .unwrap()
+    };
+    assert_eq!(
+        run(&["good", "refused", "silent", "failed"]),
+        [
+            Outcome::Passed { calls: 3 },
+            Outcome::Refused { codes: vec!["KW203".to_owned()] },
+            Outcome::Failed { message: "the host program did not say what came of it".to_owned() },
+            Outcome::Failed { message: "it broke".to_owned() },
+        ]
+    );
+    // What was told before the crash stands; what comes after it did not pass.
+    let [good, crash, after] = &run(&["good", "crash", "after"])[..] else { panic!() };
+    assert_eq!(*good, Outcome::Passed { calls: 3 });
+    for outcome in [crash, after] {
+        let Outcome::Failed { message } = outcome else { panic!("{outcome:?}") };
+        assert!(message.contains("was killed by signal 6"), "{message}");
+    }
+}
