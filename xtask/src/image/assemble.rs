@@ -92,9 +92,10 @@ impl<'a> Assembler<'a> {
         }
     }
 
-    /// An image of some layers that only serves to run something in.
+    /// An image of some layers that only serves to run something in. Engines show its name.
     pub(super) fn image(&self, layers: Vec<(String, Layer)>) -> Image {
-        oci::image(description(&self.lock.image, &self.recipes, self.lock), layers)
+        let name = format!("{}.unfinished", self.lock.image);
+        oci::image(description(&name, &self.recipes, self.lock), layers)
     }
 
     fn filter(&self) -> Filter<'a> {

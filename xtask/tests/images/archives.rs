@@ -178,6 +178,25 @@ fn refuses_what_unpacks_to_too_much() {
 }
 
 #[test]
+fn never_panics_whatever_the_bytes_are() {
+    let items =
+        [folder("usr"), file("usr/a", "content"), symlink("usr/l", "a"), hard_link("b", "usr/a")];
+    let bench = Workbench::new();
+    for whole in [package("data.tar", &tar(&items)), package("data.tar.xz", &xz(&tar(&items)))] {
+        for at in (0..whole.len()).step_by(23) {
+            for value in [b'7', 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = value;
+                if let Ok(member) = bench.open(&bytes) {
+                    let plain = |path: &str| !path.starts_with('/') && !path.contains("..");
+                    assert!(paths(&member).into_iter().all(plain), "byte {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn reads_every_compression_that_debian_uses() {
     let data = tar(&[folder("./"), folder("./usr/"), file("./usr/a", "content")]);
     let mut gz = GzEncoder::new(Vec::new(), Compression::fast());

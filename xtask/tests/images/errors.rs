@@ -293,7 +293,7 @@ fn a_standard_library_that_does_not_compile() {
         text + "\n",
         str![[r#"
 could not compile the standard library for `x86_64-pc-windows-gnu`
-a command in image `a` failed
+a command in image `a.unfinished` failed
 `rustc` ended with status 101
 
 "#]]

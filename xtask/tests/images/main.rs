@@ -12,3 +12,5 @@ mod server;
 mod transfers;
 mod trees;
 mod trust;
+#[cfg(unix)]
+mod wrappers;

@@ -1,0 +1,103 @@
+//! The compiler wrappers under `docker/files`, around a `zig` that shows how it was called.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use snapbox::str;
+use tempfile::TempDir;
+
+/// A folder with the wrapper under `name` and a `zig` that writes a line an argument.
+fn folder(name: &str) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/files");
+    symlink(fs::canonicalize(files.join("keyway-cc")).unwrap(), folder.path().join(name)).unwrap();
+    let zig = folder.path().join("zig");
+    fs::write(&zig, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
+    fs::set_permissions(&zig, fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+fn call(name: &str, arguments: &[&str], zig_target: Option<&str>) -> Output {
+    let folder = folder(name);
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let mut command = Command::new("/bin/sh");
+    command.arg(folder.path().join(name)).args(arguments).env("PATH", path);
+    match zig_target {
+        Some(target) => command.env("KEYWAY_ZIG_TARGET", target),
+        None => command.env_remove("KEYWAY_ZIG_TARGET"),
+    };
+    command.output().unwrap()
+}
+
+#[track_caller]
+fn check(name: &str, arguments: &[&str], expected: impl snapbox::IntoData) {
+    let output = call(name, arguments, None);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap().replace('\n', " ");
+    snapbox::assert_data_eq!(text.trim_end(), expected);
+}
+
+#[test]
+fn the_name_says_tool_and_target() {
+    check("cc", &["-c", "a.c"], str!["cc -target x86_64-linux-gnu.2.17 -c a.c"]);
+    check("c++", &["a.cc"], str!["c++ -target x86_64-linux-gnu.2.17 a.cc"]);
+    check("ar", &["crs", "a.a", "b.o"], str!["ar crs a.a b.o"]);
+    check(
+        "x86_64-unknown-linux-gnu-cc",
+        &["-c", "a.c"],
+        str!["cc -target x86_64-linux-gnu.2.17 -c a.c"],
+    );
+    check("x86_64-unknown-linux-gnu-c++", &[], str!["c++ -target x86_64-linux-gnu.2.17"]);
+    check("x86_64-unknown-linux-gnu-ar", &["t", "a.a"], str!["ar t a.a"]);
+}
+
+#[test]
+fn what_contradicts_the_target_is_dropped() {
+    check(
+        "cc",
+        &[
+            "--target=x86_64-unknown-linux-gnu",
+            "-m64",
+            "-march=native",
+            "-target",
+            "x86_64-apple-darwin",
+            "-arch",
+            "arm64",
+            "-isysroot",
+            "/sdk",
+            "-mmacosx-version-min=10.12",
+            "-fuse-ld=lld",
+            "-O2",
+            "-Wl,/target/lib.def",
+            "-Wl,--as-needed",
+            "a b.c",
+        ],
+        str!["cc -target x86_64-linux-gnu.2.17 -O2 /target/lib.def -Wl,--as-needed a b.c"],
+    );
+}
+
+#[test]
+fn arguments_keep_their_form() {
+    let output = call("cc", &["", "a b", "*", "$HOME", "-DX=\"y\""], None);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text, "cc\n-target\nx86_64-linux-gnu.2.17\n\na b\n*\n$HOME\n-DX=\"y\"\n");
+}
+
+#[test]
+fn other_targets_need_to_be_named() {
+    let output = call("riscv64gc-unknown-linux-gnu-cc", &[], None);
+    assert_eq!(output.status.code(), Some(2));
+    snapbox::assert_data_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        str![[r#"
+riscv64gc-unknown-linux-gnu-cc: no zig target is known for riscv64gc-unknown-linux-gnu; set KEYWAY_ZIG_TARGET
+
+"#]]
+    );
+    let output = call("riscv64gc-unknown-linux-gnu-cc", &[], Some("riscv64-linux-gnu.2.27"));
+    assert_eq!(output.stdout, b"cc\n-target\nriscv64-linux-gnu.2.27\n");
+    let output = call("x-y-ld", &[], None);
+    assert_eq!(output.status.code(), Some(2));
+}
