@@ -13,7 +13,7 @@ use keyway_xtask::cache::Cache;
 use keyway_xtask::container::{Access, Mount};
 use keyway_xtask::describe;
 use keyway_xtask::dist::Entry;
-use keyway_xtask::engine::{self, EngineChoice, EngineError, Stream};
+use keyway_xtask::engine::{Engine, EngineError, Sandbox, Stream};
 use keyway_xtask::image::Images;
 use keyway_xtask::plan::{Plan, Step, Wanted};
 use keyway_xtask::run::Folders;
@@ -43,7 +43,8 @@ fn check(target: &str, image: &str, way: Way) {
     let cache = Cache::open().expect("a cache");
     let workspace = Workspace::find(Some(&BUILT.path("Cargo.toml"))).expect("the copy");
     let images = Images::open(workspace.recipes_dir(), cache.clone());
-    let engine = engine::select(EngineChoice::Sandbox, &cache, &shell).expect("the sandbox works");
+    // The sandbox starts the tool again, which this program is not.
+    let engine = Sandbox::new(env!("CARGO_BIN_EXE_xtask").into(), cache.clone(), &shell);
     let mut survey = Survey::take(&workspace, &images, "release").expect("a workspace");
     let targets = TargetSet::read(&workspace.root().join("targets.toml")).expect("targets");
     let selected = targets.select(&[target.to_owned()]).expect("a target");
@@ -54,7 +55,7 @@ fn check(target: &str, image: &str, way: Way) {
         workspace: &workspace,
         cache: &cache,
         images: &images,
-        engine: &*engine,
+        engine: &engine,
         n_jobs,
         shell: &shell,
     };
