@@ -59,9 +59,9 @@ fn the_last_line_counts_what_passed() {
     assert_data_eq!(
         text(&output.stdout),
         str![[r#"
-fmt        passed  [..] s
+fmt         passed  [..] s
 ...
-test       skipped
+end-to-end  skipped
 1 passed, 0 failed
 
 "#]]
@@ -76,9 +76,9 @@ fn a_failed_check_is_named_and_the_rest_still_runs() {
     assert_data_eq!(
         text(&output.stdout),
         str![[r#"
-fmt        failed  [..] s
+fmt         failed  [..] s
 ...
-docs       failed  [..] s
+docs        failed  [..] s
 ...
 0 passed, 2 failed
 

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use keyway_cases::Expected;
 use keyway_manifest::{Digest, Source};
 use keyway_xtask::artifact::Artifact;
 use keyway_xtask::build::Build;
@@ -89,8 +90,8 @@ fn check(target: &str, image: &str, way: Way) {
         let mut command = runner::command(way, &program, folder.path(), &[&entry]);
         let guest = PathBuf::from("/nest");
         command.mounts.push(Mount { host: nest.clone(), guest, access: Access::ReadWrite });
-        let song = if way == Way::Wine { "Z:\\nest\\song" } else { "/nest/song" };
-        command.env.insert("KEYWAY_CANARY".to_owned(), song.to_owned());
+        let inside = if way == Way::Wine { "Z:\\nest\\song" } else { "/nest/song" };
+        command.env.insert("KEYWAY_CANARY".to_owned(), inside.to_owned());
         let mut lines = Vec::new();
         let ended = engine.run(&image, &command, &mut |stream, line| {
             if stream == Stream::Stdout {
@@ -103,16 +104,21 @@ fn check(target: &str, image: &str, way: Way) {
         }
         json(lines.join("\n").as_bytes())
     };
+    let song = nest.join("song");
+    let mut n_admitted = 0;
     for case in &cases {
         let codes = codes(&run(&case.library));
         let expected = &case.expected;
         assert!(expected.accepts(&codes), "{}: expected {expected:?}, got {codes:?}", case.name);
-        assert!(!nest.join("song").exists(), "{}: code of the plugin ran", case.name);
+        // One that is admitted sings. Were it mute, the silence of the others would prove nothing.
+        let admitted = *expected == Expected::Exactly(Vec::new());
+        assert_eq!(song.exists(), admitted, "{}: whether code of the plugin ran", case.name);
+        if admitted {
+            n_admitted += 1;
+            fs::remove_file(&song).expect("remove");
+        }
     }
-    // The control: admitted, it sings. Were it mute, the silence above would prove nothing.
-    let told = run(&canary.0);
-    assert!(codes(&told).is_empty(), "{told:?}");
-    assert!(nest.join("song").exists(), "the canary never sings: {told:?}");
+    assert!(n_admitted > 0, "no case is admitted");
 }
 
 fn codes(told: &[Value]) -> Vec<keyway_host::code::Code> {
