@@ -88,6 +88,11 @@ fn check(target: &str, image: &str, way: Way) {
             sha256: Digest::of(""),
         };
         let mut command = runner::command(way, &program, folder.path(), &[&entry]);
+        // `exercise` takes a folder for what is in it; here a folder is a case of its own.
+        for word in command.argv.iter_mut().filter(|word| *word == "exercise") {
+            *word = "call".into();
+        }
+        command.argv.extend(["sing", "la"].map(Into::into));
         let guest = PathBuf::from("/nest");
         command.mounts.push(Mount { host: nest.clone(), guest, access: Access::ReadWrite });
         let inside = if way == Way::Wine { "Z:\\nest\\song" } else { "/nest/song" };
