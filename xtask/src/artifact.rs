@@ -8,7 +8,8 @@ use keyway_manifest::{FileName, ParseNameError};
 use thiserror::Error;
 
 use crate::failure::{Diagnose, Exit};
-use crate::plan::{TARGET, WORK};
+use crate::placement::Placement;
+use crate::plan::TARGET;
 use crate::run::{Folders, Library};
 
 /// A cdylib that a step produced.
@@ -20,7 +21,7 @@ pub struct Artifact {
     pub bytes: Vec<u8>,
     /// The package's features.
     pub features: Vec<String>,
-    /// Files of the workspace that it was made from, relative to the root.
+    /// Files that it was made from, relative to the workspace's root.
     pub sources: Vec<PathBuf>,
 }
 
@@ -98,7 +99,7 @@ impl Artifact {
             file,
             bytes,
             features: library.features.iter().cloned().collect(),
-            sources: sources(&dep_info),
+            sources: sources(&dep_info, &folders.placement),
         })
     }
 }
@@ -111,9 +112,9 @@ pub fn on_host(guest: &Path, folders: &Folders) -> PathBuf {
     }
 }
 
-/// The files of the workspace in cargo's dep-info: `output: file file …`, a space within a name
+/// The files of this machine in cargo's dep-info: `output: file file …`, a space within a name
 /// written as `\ `. They include what `include_str!` reads and what a build script names.
-fn sources(dep_info: &str) -> Vec<PathBuf> {
+fn sources(dep_info: &str, placement: &Placement) -> Vec<PathBuf> {
     let mut sources = Vec::new();
     for line in dep_info.lines() {
         let Some((_, files)) = line.split_once(": ") else {
@@ -121,7 +122,7 @@ fn sources(dep_info: &str) -> Vec<PathBuf> {
         };
         let files = files.replace("\\ ", "\0");
         let files = files.split(' ').map(|file| PathBuf::from(file.replace('\0', " ")));
-        sources.extend(files.filter_map(|file| file.strip_prefix(WORK).ok().map(Path::to_owned)));
+        sources.extend(files.filter_map(|file| placement.relative(&file)));
     }
     sources.sort();
     sources.dedup();
@@ -135,7 +136,8 @@ mod tests {
 
     fn folders(target: &Path) -> Folders {
         let none = PathBuf::new();
-        Folders { work: none.clone(), target: target.to_owned(), cargo: none.clone(), zig: none }
+        let placement = Placement::new(Path::new("/home/ws"), &[]);
+        Folders { placement, target: target.to_owned(), cargo: none.clone(), zig: none }
     }
 
     fn library(files: &[&str]) -> Library {

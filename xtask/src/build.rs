@@ -4,7 +4,11 @@
 //! that does not compile does not hold the others back.
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
 use keyway_manifest::{Digest, Manifest};
 
@@ -16,6 +20,8 @@ use crate::dist::{Delivery, Entry};
 use crate::engine::{Engine, EngineError, Status};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
+use crate::jobs::{Jobs, Reach};
+use crate::placement::Placement;
 use crate::plan::{Plan, Record, Step, Wanted};
 use crate::run::{self, Built, Folders, Follower};
 use crate::shell::Shell;
@@ -35,9 +41,20 @@ pub struct Build<'a> {
     /// What runs them.
     pub engine: &'a dyn Engine,
     /// How many compilations run at once.
-    pub n_jobs: usize,
+    pub n_jobs: NonZeroUsize,
     /// Where progress and diagnostics go.
     pub shell: &'a Shell,
+}
+
+/// What the cargo runs of a build share.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// Crates of registries and git.
+    pub vendored: &'a Vendored,
+    /// How much goes on at once.
+    pub jobs: &'a Jobs,
+    /// Where folders of this machine are seen inside.
+    pub placement: &'a Placement,
 }
 
 /// What came of one artifact.
@@ -66,28 +83,73 @@ impl Build<'_> {
         mut done: impl FnMut(&Step, &Outcomes),
     ) -> Result<(), Failure> {
         let vendored = vendor::vendor(self.workspace, survey.inputs.lock, self.cache, self.shell)?;
-        for step in plan.steps.iter().filter(|step| !step.is_fresh()) {
-            let built = self.compile(step, &vendored)?;
+        let stale: Vec<&Step> = plan.steps.iter().filter(|step| !step.is_fresh()).collect();
+        let runner: &dyn Runner = &self.engine;
+        for step in &stale {
+            self.images.ensure(&step.image.name, runner, self.shell)?;
+        }
+        let jobs = self.jobs(stale.len())?;
+        let placement = survey.inputs.placement.clone();
+        let work = Work { vendored: &vendored, jobs: &jobs, placement: &placement };
+        self.side_by_side(&stale, work, |step, built| {
             let outcomes = self.deliver(step, &built, survey)?;
             done(step, &outcomes);
-        }
-        Ok(())
+            Ok(())
+        })
+    }
+
+    /// Compiles `steps`, as many at once as there are lanes, and hands each over when it is done. After
+    /// a failure no other one is begun.
+    fn side_by_side(
+        &self,
+        steps: &[&Step],
+        work: Work<'_>,
+        mut hand_over: impl FnMut(&Step, Built) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let next = AtomicUsize::new(0);
+        let (sender, receiver) = mpsc::channel();
+        thread::scope(|scope| {
+            for _ in 0..work.jobs.n_lanes() {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if sender.send((*step, self.compile(step, work))).is_err() {
+                            break;
+                        }
+                    }
+                    // The pipe is only full of tokens if no run needs one.
+                    let _ = work.jobs.leave();
+                });
+            }
+            drop(sender);
+            let mut ended = Ok(());
+            for (step, built) in receiver {
+                if ended.is_ok() {
+                    ended = built.and_then(|built| hand_over(step, built));
+                }
+                if ended.is_err() {
+                    next.store(steps.len(), Ordering::Relaxed);
+                }
+            }
+            ended
+        })
+    }
+
+    fn jobs(&self, n_runs: usize) -> Result<Jobs, CacheError> {
+        let state = self.workspace.state_dir();
+        Jobs::share(self.n_jobs, n_runs, Reach::Shared, &state)
+            .map_err(CacheError::io("make a pipe for the jobserver in", &state))
     }
 
     /// Runs a step's cargo with `argv` and returns what it made, whether or not all of it compiled.
     ///
     /// # Errors
     /// If cargo could not be run, or failed without a compile error.
-    pub fn cargo(
-        &self,
-        step: &Step,
-        argv: Vec<String>,
-        vendored: &Vendored,
-    ) -> Result<Built, Failure> {
+    pub fn cargo(&self, step: &Step, argv: Vec<String>, work: Work<'_>) -> Result<Built, Failure> {
         let runner: &dyn Runner = &self.engine;
         let image = self.images.ensure(&step.image.name, runner, self.shell)?;
-        let folders = self.folders(step, vendored)?;
-        let command = run::command(step, argv, &folders, vendored);
+        let folders = self.folders(step, work)?;
+        let command = run::command(step, argv, &folders, work.vendored, work.jobs);
         let label = step.target.triple.to_string();
         let mut follower = Follower::new(self.shell, label, self.n_units(step));
         let ended =
@@ -117,22 +179,24 @@ impl Build<'_> {
         package: &str,
         program: &str,
         vendored: &Vendored,
+        placement: &Placement,
     ) -> Result<PathBuf, Failure> {
         let target = &step.target.triple;
         let image = &step.image.name;
         self.shell.status("Building", format_args!("{program} for {target} in image `{image}`"));
-        let built =
-            self.cargo(step, step.cargo_program(package, program, self.n_jobs), vendored)?;
+        let jobs = Jobs::alone(self.n_jobs);
+        let work = Work { vendored, jobs: &jobs, placement };
+        let built = self.cargo(step, step.cargo_program(package, program, jobs.n_jobs()), work)?;
         let Some(guest) = built.programs.get(package) else {
             let message = format!("`{program}` was not built for {target}");
             return Err(
                 Failure::new(Exit::Failed, message).with_hint("the compiler's errors are above")
             );
         };
-        Ok(artifact::on_host(guest, &self.folders_of(step)))
+        Ok(artifact::on_host(guest, &self.folders_of(step, placement)))
     }
 
-    fn compile(&self, step: &Step, vendored: &Vendored) -> Result<Built, Failure> {
+    fn compile(&self, step: &Step, work: Work<'_>) -> Result<Built, Failure> {
         self.shell.status(
             "Building",
             format_args!(
@@ -142,7 +206,7 @@ impl Build<'_> {
                 step.image.name
             ),
         );
-        self.cargo(step, step.cargo(self.n_jobs), vendored)
+        self.cargo(step, step.cargo(work.jobs.n_jobs()), work)
     }
 
     fn deliver(
@@ -160,7 +224,8 @@ impl Build<'_> {
                 outcomes.push((wanted.clone(), Outcome::NotCompiled));
                 continue;
             };
-            let artifact = Artifact::read(name, library, &self.folders_of(step))?;
+            let artifact =
+                Artifact::read(name, library, &self.folders_of(step, &survey.inputs.placement))?;
             let extra = beyond(wanted, &artifact);
             let source = survey.source(&wanted.plugin, &extra)?;
             let sources = source.tree;
@@ -213,23 +278,23 @@ impl Build<'_> {
     }
 
     /// The folders of a step; created, and cargo's home written.
-    fn folders(&self, step: &Step, vendored: &Vendored) -> Result<Folders, CacheError> {
-        let folders = self.folders_of(step);
+    fn folders(&self, step: &Step, work: Work<'_>) -> Result<Folders, CacheError> {
+        let folders = self.folders_of(step, work.placement);
         for folder in [&folders.target, &folders.zig, &folders.cargo.join("vendor")] {
             fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
         }
         crate::cache::write_atomically(
-            &folders.cargo.join("config.toml"),
-            vendored.config.as_bytes(),
+            &folders.cargo.join(vendor::CONFIG),
+            work.vendored.config.as_bytes(),
         )?;
         Ok(folders)
     }
 
-    fn folders_of(&self, step: &Step) -> Folders {
+    fn folders_of(&self, step: &Step, placement: &Placement) -> Folders {
         let image = step.image.manifest.short();
         let state: PathBuf = self.workspace.state_dir();
         Folders {
-            work: self.workspace.root().to_owned(),
+            placement: placement.clone(),
             target: state.join("build").join(&image),
             cargo: state.join("cargo").join(&image),
             zig: self.cache.root().join("zig").join(&image),

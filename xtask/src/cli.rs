@@ -42,6 +42,9 @@ pub(crate) struct Global {
     /// Cargo.toml of the workspace; looked for from the current folder upwards unless given
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) manifest_path: Option<PathBuf>,
+    /// Folder that artifacts are delivered to; `dist` in the workspace unless given
+    #[arg(long, global = true, value_name = "DIR", env = "KEYWAY_DIST")]
+    pub(crate) dist: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,7 +99,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
-    let workspace = || Workspace::find(cli.global.manifest_path.as_deref());
+    let workspace =
+        || Workspace::find(cli.global.manifest_path.as_deref(), cli.global.dist.as_deref());
     match &cli.command {
         Command::BuildPlugins(args) => build_plugins::run(args, &workspace()?, shell),
         Command::Gate(args) => gate::run(args, shell),

@@ -18,6 +18,7 @@ use thiserror::Error;
 
 use crate::cache::{CacheError, write_atomically};
 use crate::failure::{Diagnose, Exit};
+use crate::paths::relative;
 
 /// How old a file must be, in nanoseconds, before its stat is believed: more than any file
 /// system's time stamp resolution (FAT: two seconds).
@@ -80,31 +81,43 @@ impl Tree {
     /// # Errors
     /// If a folder can't be listed.
     pub fn walk(root: &Path) -> Result<Self, InputError> {
-        let outputs = [root.join("target"), root.join("dist"), root.join(".git")];
-        let walk = WalkBuilder::new(root)
+        let mut tree = Self { root: root.to_owned(), files: BTreeMap::new() };
+        tree.add(root)?;
+        Ok(tree)
+    }
+
+    /// Lists another folder, which may hold the workspace; its files' paths begin with `..`.
+    ///
+    /// # Errors
+    /// If a folder can't be listed.
+    pub fn add(&mut self, folder: &Path) -> Result<(), InputError> {
+        let outputs = [folder.join("target"), folder.join("dist"), folder.join(".git")];
+        let known = (folder != self.root).then(|| self.root.clone());
+        let walk = WalkBuilder::new(folder)
             .hidden(false)
             .git_global(false)
             .git_exclude(false)
             .require_git(false)
             .parents(false)
             .filter_entry(move |entry| {
-                entry.depth() != 1 || !outputs.iter().any(|o| o == entry.path())
+                let is_output = entry.depth() == 1 && outputs.iter().any(|o| o == entry.path());
+                !is_output && known.as_deref() != Some(entry.path())
             })
             .build();
-        let mut files = BTreeMap::new();
+        let way = relative(&self.root, folder);
         for entry in walk {
             let entry =
-                entry.map_err(|source| InputError::Walk { root: root.to_owned(), source })?;
+                entry.map_err(|source| InputError::Walk { root: folder.to_owned(), source })?;
             let path = entry.path();
             // Follows links: what a build reads is the file behind one. A link to nowhere is no input.
             let Ok(metadata) = fs::metadata(path) else {
                 continue;
             };
-            if let (true, Ok(relative)) = (metadata.is_file(), path.strip_prefix(root)) {
-                files.insert(relative.to_owned(), metadata);
+            if let (true, Ok(below)) = (metadata.is_file(), path.strip_prefix(folder)) {
+                self.files.insert(way.join(below), metadata);
             }
         }
-        Ok(Self { root: root.to_owned(), files })
+        Ok(())
     }
 
     /// The digest of all that cargo's view of the workspace depends on: every Cargo.toml and cargo

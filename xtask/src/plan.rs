@@ -8,16 +8,16 @@
 //! with it, and the delivered files are still the ones in the record. Contents decide, never times.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use keyway_manifest::{Digest, Toolchain, ToolchainRecord, Triple, canonical};
 use serde::{Deserialize, Serialize};
 
+use crate::configuration::{Configuration, Note};
+use crate::placement::{Placement, WORK};
 use crate::targets::Target;
-use crate::workspace::Plugin;
+use crate::workspace::{DefaultFeatures, Plugin};
 
-/// Where the workspace is seen inside an image, read-only.
-pub const WORK: &str = "/work";
 /// Cargo's target folder inside an image.
 pub const TARGET: &str = "/target";
 /// Cargo's home inside an image.
@@ -32,6 +32,8 @@ const PIPELINE_VERSION: u32 = 1;
 /// Every step, by target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
+    /// What of the workspace's and the machine's configuration is not honoured, and why.
+    pub notes: Vec<Note>,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -63,6 +65,10 @@ pub struct Inputs {
     pub commit: Option<String>,
     /// The cargo profile.
     pub profile: String,
+    /// Where folders of this machine are seen inside.
+    pub placement: Placement,
+    /// What cargo is configured to do.
+    pub configuration: Configuration,
 }
 
 /// One cargo run for one target.
@@ -82,6 +88,8 @@ pub struct Step {
     pub env: BTreeMap<String, String>,
     /// The packages that cargo is told to build: every plugin of the workspace.
     pub packages: Vec<String>,
+    /// Cargo's arguments that choose features of these packages.
+    pub features: Vec<String>,
     /// The artifacts that were asked for.
     pub artifacts: Vec<Wanted>,
     /// Digest of all of the above but the sources.
@@ -165,9 +173,11 @@ impl Step {
         inputs: &Inputs,
     ) -> Self {
         let toolchain = Toolchain::from(toolchain.clone());
-        let rustflags = rustflags(target);
-        let env = environment(target, image, toolchain.hash);
+        let rustflags = rustflags(target, inputs);
+        let mut env = environment(target, image, toolchain.hash);
+        env.extend(inputs.configuration.overridden.clone());
         let packages: Vec<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();
+        let features = features(plugins);
         let key = canonical::compact(&serde_json::json!({
             "pipeline": PIPELINE_VERSION,
             "target": target,
@@ -177,6 +187,7 @@ impl Step {
             "rustflags": rustflags,
             "env": env,
             "packages": packages,
+            "features": features,
             "manifests": inputs.manifests,
             "commit": inputs.commit,
         }))
@@ -189,6 +200,7 @@ impl Step {
             rustflags,
             env,
             packages,
+            features,
             artifacts: wanted
                 .iter()
                 .map(|plugin| Wanted {
@@ -206,9 +218,11 @@ impl Step {
     }
 
     /// The cargo command line that the step runs inside its image.
-    pub fn cargo(&self, n_jobs: usize) -> Vec<String> {
+    /// Cargo takes its jobs from a jobserver unless their number is given.
+    pub fn cargo(&self, n_jobs: Option<usize>) -> Vec<String> {
         let mut argv = self.cargo_build(n_jobs);
         argv.extend(["--keep-going".into(), "--lib".into()]);
+        argv.extend(self.features.iter().cloned());
         for package in &self.packages {
             argv.extend(["--package".into(), package.clone()]);
         }
@@ -216,18 +230,24 @@ impl Step {
     }
 
     /// The cargo command line for a program of the workspace, with the step's toolchain and flags.
-    pub fn cargo_program(&self, package: &str, program: &str, n_jobs: usize) -> Vec<String> {
+    pub fn cargo_program(
+        &self,
+        package: &str,
+        program: &str,
+        n_jobs: Option<usize>,
+    ) -> Vec<String> {
         let mut argv = self.cargo_build(n_jobs);
         argv.extend(["--package", package, "--bin", program].map(str::to_owned));
         argv
     }
 
-    fn cargo_build(&self, n_jobs: usize) -> Vec<String> {
+    fn cargo_build(&self, n_jobs: Option<usize>) -> Vec<String> {
         let mut argv = ["cargo", "build", "--offline", "--locked"].map(str::to_owned).to_vec();
         argv.extend(["--profile".into(), self.profile.clone()]);
         argv.extend(["--target".into(), self.target.triple.to_string()]);
-        argv.extend(["--jobs".into(), n_jobs.to_string()]);
+        argv.extend(n_jobs.into_iter().flat_map(|n| ["--jobs".into(), n.to_string()]));
         argv.extend(["--message-format".into(), "json-diagnostic-rendered-ansi".into()]);
+        argv.extend(["--config".into(), format!("{CARGO}/{}", crate::vendor::CONFIG)]);
         let flags = serde_json::to_string(&self.rustflags).expect("strings are JSON");
         argv.extend([
             "--config".into(),
@@ -239,12 +259,41 @@ impl Step {
 
 /// The target's own flags, and those that keep paths out of what is built: panics name files by
 /// where they lie inside the image, which says nothing to whoever reads the message.
-fn rustflags(target: &Target) -> Vec<String> {
+fn rustflags(target: &Target, inputs: &Inputs) -> Vec<String> {
     let mut flags = target.spec.rustflags.clone();
+    flags.extend(inputs.configuration.rustflags(&target.triple).iter().cloned());
     flags.push(format!("--remap-path-prefix={CARGO}/vendor/=crates/"));
     flags.push(format!("--remap-path-prefix={WORK}/="));
     flags.push(format!("--remap-path-prefix={TARGET}/=target/"));
+    for shown in &inputs.placement.shown {
+        if !shown.guest.starts_with(WORK) {
+            let name = shown.guest.file_name().map(Path::new).unwrap_or(Path::new("")).display();
+            flags.push(format!("--remap-path-prefix={}/={name}/", shown.guest.display()));
+        }
+    }
+    let work = &inputs.placement.work;
+    if work != Path::new(WORK) {
+        flags.push(format!("--remap-path-prefix={}/=", work.display()));
+    }
     flags
+}
+
+/// Cargo's arguments for the features of `plugins`, each as its own manifest has them.
+fn features(plugins: &[Plugin]) -> Vec<String> {
+    let mut arguments = Vec::new();
+    let some_off = plugins.iter().any(|p| p.default_features == DefaultFeatures::Off);
+    if some_off {
+        // It counts for all packages of a run; the others get theirs back by name.
+        arguments.push("--no-default-features".to_owned());
+    }
+    for plugin in plugins {
+        let default = some_off && plugin.default_features == DefaultFeatures::On;
+        let default = default.then_some("default");
+        for feature in plugin.features.iter().map(String::as_str).chain(default) {
+            arguments.extend(["--features".to_owned(), format!("{}/{feature}", plugin.name)]);
+        }
+    }
+    arguments
 }
 
 fn environment(

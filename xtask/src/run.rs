@@ -14,15 +14,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::container::{Access, Command, Mount};
 use crate::engine::Stream;
-use crate::plan::{CARGO, Step, TARGET, WORK, ZIG};
+use crate::jobs::{self, Jobs};
+use crate::placement::Placement;
+use crate::plan::{CARGO, Step, TARGET, ZIG};
 use crate::shell::{Shell, Verbosity};
 use crate::vendor::{self, Vendored};
 
 /// Folders of this machine that a step works in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
-    /// The workspace's root.
-    pub work: PathBuf,
+    /// The workspace and what its build needs beside it.
+    pub placement: Placement,
     /// Cargo's target folder for the step's image.
     pub target: PathBuf,
     /// Cargo's home for the step's image.
@@ -32,23 +34,41 @@ pub struct Folders {
 }
 
 /// The command that runs a step's cargo with the given arguments. Pure: it reads nothing.
-pub fn command(step: &Step, argv: Vec<String>, folders: &Folders, vendored: &Vendored) -> Command {
+pub fn command(
+    step: &Step,
+    argv: Vec<String>,
+    folders: &Folders,
+    vendored: &Vendored,
+    jobs: &Jobs,
+) -> Command {
     let mount = |host: &Path, guest: &str, access| Mount {
         host: host.to_owned(),
         guest: PathBuf::from(guest),
         access,
     };
+    let mut env = step.env.clone();
+    let placement = &folders.placement;
+    let shown = placement.shown.iter().map(|shown| Mount {
+        host: shown.host.clone(),
+        guest: shown.guest.clone(),
+        access: Access::ReadOnly,
+    });
+    let mut mounts: Vec<Mount> = shown.collect();
+    mounts.extend([
+        mount(&folders.target, TARGET, Access::ReadWrite),
+        mount(&folders.zig, ZIG, Access::ReadWrite),
+        mount(&folders.cargo, CARGO, Access::ReadWrite),
+        mount(&vendored.crates, vendor::GUEST, Access::ReadOnly),
+    ]);
+    if let Some((folder, flags)) = jobs.pipe() {
+        env.insert("MAKEFLAGS".to_owned(), flags);
+        mounts.push(mount(&folder, jobs::GUEST, Access::ReadWrite));
+    }
     Command {
         argv: argv.into_iter().map(Into::into).collect(),
-        env: step.env.clone(),
-        workdir: PathBuf::from(WORK),
-        mounts: vec![
-            mount(&folders.work, WORK, Access::ReadOnly),
-            mount(&folders.target, TARGET, Access::ReadWrite),
-            mount(&folders.zig, ZIG, Access::ReadWrite),
-            mount(&folders.cargo, CARGO, Access::ReadWrite),
-            mount(&vendored.crates, vendor::GUEST, Access::ReadOnly),
-        ],
+        env,
+        workdir: placement.work.clone(),
+        mounts,
     }
 }
 

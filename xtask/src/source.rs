@@ -1,5 +1,6 @@
 //! What git says of the workspace: the commit, and whether the sources differ from it.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// The commit that is checked out; none outside of a repository or where git is not installed.
@@ -18,10 +19,25 @@ pub fn is_dirty<'a>(root: &Path, folders: impl Iterator<Item = &'a Path>) -> boo
     let always = ["Cargo.toml", "Cargo.lock", ".cargo"].map(Path::new);
     let always = always.into_iter().filter(|path| root.join(path).exists());
     // The workspace's own folder has an empty name.
-    let folders =
-        folders.map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
-    arguments.extend(always.chain(folders).map(Path::as_os_str));
-    git(root, &arguments).is_some_and(|status| !status.trim().is_empty())
+    let (outside, inside): (Vec<&Path>, Vec<&Path>) =
+        folders.partition(|path| path.starts_with(".."));
+    let inside = inside
+        .into_iter()
+        .map(|path| if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    let status = arguments.clone();
+    arguments.extend(always.chain(inside).map(Path::as_os_str));
+    let differs = |folder: &Path, arguments: &[&OsStr]| {
+        git(folder, arguments).is_some_and(|status| !status.trim().is_empty())
+    };
+    // What lies outside may belong to another repository.
+    let differs_outside = |path: &Path| {
+        let path = root.join(path);
+        let folder = if path.is_dir() { path.as_path() } else { path.parent().unwrap_or(root) };
+        let name = if path.is_dir() { Some(OsStr::new(".")) } else { path.file_name() };
+        let arguments = [status.as_slice(), name.as_slice()].concat();
+        differs(folder, &arguments)
+    };
+    differs(root, &arguments) || outside.into_iter().any(differs_outside)
 }
 
 fn git(root: &Path, arguments: &[impl AsRef<std::ffi::OsStr>]) -> Option<String> {

@@ -8,10 +8,12 @@ use keyway_manifest::{Digest, Source, Triple};
 use thiserror::Error;
 
 use crate::cache::CacheError;
+use crate::configuration::{self, Configuration};
 use crate::dist::Index;
 use crate::failure::{Diagnose, Exit};
 use crate::image::{ImageError, Images};
 use crate::inputs::{InputError, StatCache, Tree};
+use crate::placement::Placement;
 use crate::plan::{Freshness, Inputs, PinnedImage, Plan, Reason, Step};
 use crate::records::Records;
 use crate::source;
@@ -109,14 +111,16 @@ impl<'a> Survey<'a> {
         profile: &str,
     ) -> Result<Self, SurveyError> {
         let mut stat = StatCache::open(workspace.state_dir().join("stat.json"));
-        let tree = Tree::walk(workspace.root())?;
-        let manifests = tree.manifests(&mut stat)?;
-        let plugins = workspace.plugins(manifests)?;
+        let (tree, manifests, plugins) = look(workspace, &mut stat)?;
+        let placement = Placement::new(workspace.root(), &plugins.outside);
+        let configuration = Configuration::read(workspace.root(), |file| placement.shows(file));
         let inputs = Inputs {
             manifests,
             lock: stat.digest(&workspace.lock_file()?)?,
             commit: source::commit(workspace.root()),
             profile: profile.to_owned(),
+            placement,
+            configuration,
         };
         let records = Records::open(workspace);
         let index = Index::read(&workspace.dist_dir());
@@ -134,6 +138,8 @@ impl<'a> Survey<'a> {
         rebuild: Rebuild,
     ) -> Result<Plan, SurveyError> {
         let mut steps = Vec::new();
+        let mut notes = self.inputs.configuration.notes.clone();
+        let channel = configuration::channel(self.workspace.root());
         for target in targets {
             let wanted = self.plugins.select(plugins)?;
             let image = self.image(target)?;
@@ -142,6 +148,9 @@ impl<'a> Survey<'a> {
                     image: image.name.clone(),
                     target: target.triple.clone(),
                 })?;
+            if let Some(channel) = &channel {
+                notes.extend(channel.note(&record.rustc.release));
+            }
             let all = &self.plugins.plugins;
             let mut step = Step::new(target, &image, record, all, &wanted, &self.inputs);
             for artifact in &mut step.artifacts {
@@ -153,7 +162,8 @@ impl<'a> Survey<'a> {
             steps.push(step);
         }
         self.stat.save()?;
-        Ok(Plan { steps })
+        notes.dedup();
+        Ok(Plan { notes, steps })
     }
 
     /// Plugins in the delivery that the workspace no longer has.
@@ -228,6 +238,32 @@ impl<'a> Survey<'a> {
         );
         Ok(judged.map_err(|error: InputError| error)?)
     }
+}
+
+/// The files of the workspace and of what it needs outside, the digest of all manifests, and the plugins.
+/// Cargo is only asked when its answer may have changed.
+fn look(
+    workspace: &Workspace,
+    stat: &mut StatCache,
+) -> Result<(Tree, Digest, PluginSet), SurveyError> {
+    let mut tree = Tree::walk(workspace.root())?;
+    let add = |tree: &mut Tree, set: &PluginSet| {
+        let mut there = set.outside.iter().filter(|outside| outside.folder.is_dir());
+        there.try_for_each(|outside| tree.add(&outside.folder))
+    };
+    let remembered = workspace.remembered();
+    if let Some(known) = &remembered {
+        add(&mut tree, &known.set)?;
+    }
+    let manifests = tree.manifests(stat)?;
+    if let Some(known) = remembered.filter(|known| known.manifests == manifests) {
+        return Ok((tree, manifests, known.set));
+    }
+    let set = workspace.plugins()?;
+    add(&mut tree, &set)?;
+    let manifests = tree.manifests(stat)?;
+    workspace.remember(manifests, &set)?;
+    Ok((tree, manifests, set))
 }
 
 /// The digest of a file that may be gone.

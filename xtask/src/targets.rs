@@ -13,6 +13,9 @@ use thiserror::Error;
 
 use crate::failure::{Diagnose, Exit};
 
+/// The targets that are built for where a workspace describes none.
+const SHIPPED: &str = include_str!("../../targets.toml");
+
 /// All targets of a workspace and those that are built when none is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetSet {
@@ -136,6 +139,17 @@ struct File {
 }
 
 impl TargetSet {
+    /// Reads a workspace's `targets.toml`; without one, what this tool ships is meant.
+    ///
+    /// # Errors
+    /// Those of [`TargetSet::read`].
+    pub fn open(own: Option<&Path>) -> Result<Self, TargetsError> {
+        match own {
+            Some(path) => Self::read(path),
+            None => Self::parse(Path::new("targets.toml"), SHIPPED),
+        }
+    }
+
     /// Reads and checks a `targets.toml`.
     ///
     /// # Errors

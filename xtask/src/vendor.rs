@@ -20,6 +20,10 @@ use crate::workspace::{Workspace, WorkspaceError};
 /// Where the folder of crates is seen inside an image.
 pub const GUEST: &str = "/cargo/vendor";
 
+/// The name of the configuration in cargo's home that makes it use them. Cargo gets it by `--config`, so
+/// that it counts for more than a workspace's own replacement of a source.
+pub const CONFIG: &str = "vendored.toml";
+
 /// Vendored crates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vendored {
@@ -116,7 +120,7 @@ fn fill(workspace: &Workspace, dir: &Path, done: &Path) -> Result<(), VendorErro
     let manifest = workspace.root().join("Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let command = format!(
-        "cargo vendor --locked --versioned-dirs --manifest-path {} {}",
+        "cargo vendor --locked --versioned-dirs --respect-source-config --manifest-path {} {}",
         manifest.display(),
         crates.display()
     );
@@ -125,6 +129,8 @@ fn fill(workspace: &Workspace, dir: &Path, done: &Path) -> Result<(), VendorErro
         "vendor",
         "--locked",
         "--versioned-dirs",
+        // Where the user's cargo gets crates from is the user's choice: a mirror, say.
+        "--respect-source-config",
         "--manifest-path",
         &manifest,
         &crates

@@ -5,55 +5,40 @@
 //! asked for again only when a manifest, the lock file or cargo's configuration changes, since asking
 //! costs more than all else a run with nothing to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod outside;
+mod plugins;
+
 use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use cargo_metadata::camino::{Utf8Path, Utf8PathBuf};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind};
+use cargo_metadata::{Metadata, MetadataCommand};
 use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::cache::{CacheError, write_atomically};
+use crate::configuration;
 use crate::failure::{Diagnose, Exit};
+
+pub use self::outside::{Outside, Place};
+pub(crate) use self::plugins::Dependencies;
+pub use self::plugins::{DefaultFeatures, Plugin, PluginSet};
 
 /// A workspace on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workspace {
     root: PathBuf,
-}
-
-/// The plugins of a workspace, by name.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PluginSet {
-    /// The plugins, sorted by name.
-    pub plugins: Vec<Plugin>,
-}
-
-/// One plugin crate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plugin {
-    /// Package name.
-    pub name: String,
-    /// Package version.
-    pub version: String,
-    /// Name of the library target, as rustc knows the crate: `order_match`.
-    pub library: String,
-    /// Folders, relative to the root, of the members that its build reads: its own and those of its
-    /// path dependencies.
-    pub folders: BTreeSet<PathBuf>,
-    /// Libraries that this plugin may load beyond its target's list.
-    pub allow_imports: Vec<String>,
+    state: PathBuf,
+    dist: PathBuf,
 }
 
 /// Why a workspace can't be built.
 #[derive(Debug, Error)]
 pub enum WorkspaceError {
     /// No workspace at or above a folder.
-    #[error("no folder at or above `{from}` holds both Cargo.toml and targets.toml")]
+    #[error("no folder at or above `{from}` holds a Cargo.toml")]
     NotFound {
         /// Where the search began.
         from: PathBuf,
@@ -80,17 +65,27 @@ pub enum WorkspaceError {
         /// What cargo said.
         source: cargo_metadata::Error,
     },
-    /// A plugin needs a package that lies outside the workspace's folder.
-    #[error("plugin `{plugin}` depends on `{package}` at `{path}`, outside the workspace `{root}`")]
-    Outside {
-        /// The plugin.
-        plugin: String,
-        /// The dependency.
-        package: String,
-        /// Where the dependency lies.
+    /// A manifest names a folder by an absolute path that is the image's own inside.
+    #[error("`{folder}` can't be shown to a build: inside an image that path is the image's own")]
+    Reserved {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A manifest that cargo read can't be read.
+    #[error("could not read `{path}`")]
+    Read {
+        /// The file.
         path: PathBuf,
-        /// The workspace.
-        root: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Two plugins have libraries of the same name.
+    #[error("plugins `{}` and `{}` both make a library called `{library}`", .plugins[0], .plugins[1])]
+    SameLibrary {
+        /// The library's name.
+        library: String,
+        /// The plugins.
+        plugins: [String; 2],
     },
     /// `[package.metadata.keyway]` does not parse.
     #[error("`[package.metadata.keyway]` of `{package}` is wrong")]
@@ -129,28 +124,38 @@ impl Diagnose for WorkspaceError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound { .. } => Some("run it inside a workspace, or name one with `--manifest-path`".into()),
-            Self::NoLockFile { .. } => Some("run `cargo generate-lockfile` and commit the file".into()),
-            Self::Outside { .. } => Some(
-                "move the package into the workspace's folder, or depend on it through git or a registry"
+            Self::NotFound { .. } => {
+                Some("run it inside a workspace, or name one with `--manifest-path`".into())
+            }
+            Self::NoLockFile { .. } => {
+                Some("run `cargo generate-lockfile` and commit the file".into())
+            }
+            Self::Reserved { .. } => Some("name it by a relative path".into()),
+            Self::SameLibrary { .. } => {
+                Some("give one of them another name: `[lib] name = \"…\"` in its Cargo.toml".into())
+            }
+            Self::NoPlugin { .. } => Some(
+                "give a member `[lib] crate-type = [\"cdylib\"]`; README.md shows a first plugin"
                     .into(),
             ),
-            Self::NoPlugin { .. } => {
-                Some("give a member `[lib] crate-type = [\"cdylib\"]`; README.md shows a first plugin".into())
-            }
             Self::UnknownPlugin { known, .. } => Some(format!("plugins are: {}", known.join(", "))),
             Self::Cache(error) => error.hint(),
-            Self::Manifest { .. } | Self::Metadata { .. } | Self::Settings { .. } => None,
+            Self::Manifest { .. }
+            | Self::Metadata { .. }
+            | Self::Read { .. }
+            | Self::Settings { .. } => None,
         }
     }
 }
 
 impl Workspace {
-    /// The workspace of `manifest_path`, else the nearest at or above the current folder.
+    /// The workspace of `manifest_path`, else the one at or above the current folder; artifacts go to
+    /// `dist`, else to its folder of that name.
     ///
     /// # Errors
     /// If there is none.
-    pub fn find(manifest_path: Option<&Path>) -> Result<Self, WorkspaceError> {
+    pub fn find(manifest_path: Option<&Path>, dist: Option<&Path>) -> Result<Self, WorkspaceError> {
+        let here = |source| WorkspaceError::Manifest { path: PathBuf::from("."), source };
         let from = match manifest_path {
             Some(path) => {
                 let path = path
@@ -158,14 +163,14 @@ impl Workspace {
                     .map_err(|source| WorkspaceError::Manifest { path: path.to_owned(), source })?;
                 path.parent().map(Path::to_owned).unwrap_or(path)
             }
-            None => env::current_dir()
-                .and_then(|dir| dir.canonicalize())
-                .map_err(|source| WorkspaceError::Manifest { path: PathBuf::from("."), source })?,
+            None => env::current_dir().and_then(|dir| dir.canonicalize()).map_err(here)?,
         };
-        from.ancestors()
-            .find(|dir| dir.join("Cargo.toml").is_file() && dir.join("targets.toml").is_file())
-            .map(|root| Self { root: root.to_owned() })
-            .ok_or(WorkspaceError::NotFound { from })
+        let root = root(&from).ok_or(WorkspaceError::NotFound { from })?;
+        let dist = match dist {
+            Some(dist) => std::path::absolute(dist).map_err(here)?,
+            None => root.join("dist"),
+        };
+        Ok(Self { state: state_dir(&root), root, dist })
     }
 
     /// Its folder, with no link in the path.
@@ -173,19 +178,31 @@ impl Workspace {
         &self.root
     }
 
-    /// Where build state lives: `target/keyway`.
+    /// Where build state lives: `keyway` in cargo's target folder.
     pub fn state_dir(&self) -> PathBuf {
-        self.root.join("target").join("keyway")
+        self.state.clone()
     }
 
-    /// Where artifacts are delivered: `dist`.
+    /// Where artifacts are delivered: `dist` unless the user says otherwise.
     pub fn dist_dir(&self) -> PathBuf {
-        self.root.join("dist")
+        self.dist.clone()
     }
 
-    /// The recipes that come with the workspace: `docker`.
+    /// The description of its targets, if it has one of its own.
+    pub fn targets_file(&self) -> Option<PathBuf> {
+        Some(self.root.join("targets.toml")).filter(|path| path.is_file())
+    }
+
+    /// The recipes that come with the workspace in `docker`, else those that come with this tool's
+    /// source.
     pub fn recipes_dir(&self) -> PathBuf {
-        self.root.join("docker")
+        let own = self.root.join("docker");
+        let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../docker"));
+        let has_recipes = |folder: &Path| {
+            let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+            entries.any(|entry| entry.path().extension().is_some_and(|e| e == "toml"))
+        };
+        if has_recipes(&own) || !has_recipes(shipped) { own } else { shipped.to_owned() }
     }
 
     /// The lock file's path.
@@ -197,22 +214,35 @@ impl Workspace {
         if path.is_file() { Ok(path) } else { Err(WorkspaceError::NoLockFile { path }) }
     }
 
-    /// The plugins; `manifests` is a digest of all that cargo's answer depends on.
+    /// What an earlier run has kept of cargo's answer.
+    pub fn remembered(&self) -> Option<Remembered> {
+        let record: Remembered = serde_json::from_slice(&fs::read(self.memory()).ok()?).ok()?;
+        (record.version == SET_VERSION && record.root == self.root).then_some(record)
+    }
+
+    /// Keeps cargo's answer; `manifests` is a digest of all that it depends on.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn remember(&self, manifests: Digest, set: &PluginSet) -> Result<(), WorkspaceError> {
+        fs::create_dir_all(&self.state).map_err(CacheError::io("create", &self.state))?;
+        let (version, root, set) = (SET_VERSION, self.root.clone(), set.clone());
+        let record = Remembered { version, root, manifests, set };
+        let json = serde_json::to_vec_pretty(&record).expect("has string keys");
+        Ok(write_atomically(&self.memory(), &json)?)
+    }
+
+    /// Asks cargo for the plugins.
     ///
     /// # Errors
     /// If cargo can't answer, or the workspace is one that an image can't build.
-    pub fn plugins(&self, manifests: Digest) -> Result<PluginSet, WorkspaceError> {
-        let path = self.state_dir().join("plugins.json");
-        if let Some(set) = remembered(&path, manifests) {
-            return Ok(set);
-        }
+    pub fn plugins(&self) -> Result<PluginSet, WorkspaceError> {
         self.lock_file()?;
-        let set = PluginSet::from_metadata(&self.root, &self.metadata(None)?)?;
-        fs::create_dir_all(self.state_dir())
-            .map_err(CacheError::io("create", &self.state_dir()))?;
-        let record = Remembered { version: SET_VERSION, root: self.root.clone(), manifests, set };
-        write_atomically(&path, &serde_json::to_vec_pretty(&record).expect("has string keys"))?;
-        Ok(record.set)
+        PluginSet::from_metadata(&self.root, &self.metadata(None)?)
+    }
+
+    fn memory(&self) -> PathBuf {
+        self.state.join("plugins.json")
     }
 
     /// What `cargo metadata` says, for all platforms or for one.
@@ -233,143 +263,39 @@ impl Workspace {
     }
 }
 
-/// Counted up when another version of this module makes another [`PluginSet`] of the same metadata.
-const SET_VERSION: u32 = 2;
+/// The folder of the workspace that `from` belongs to: the nearest one that describes targets, else
+/// cargo's own.
+fn root(from: &Path) -> Option<PathBuf> {
+    let manifests = || from.ancestors().filter(|folder| folder.join("Cargo.toml").is_file());
+    let described = manifests().find(|folder| folder.join("targets.toml").is_file());
+    let is_workspace = |folder: &&Path| {
+        let text = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+        text.parse::<toml::Table>().is_ok_and(|manifest| manifest.contains_key("workspace"))
+    };
+    let found = described.or_else(|| manifests().find(is_workspace)).or_else(|| manifests().next());
+    found.map(Path::to_owned)
+}
 
-#[derive(Serialize, Deserialize)]
-struct Remembered {
+/// `keyway` in cargo's target folder. One that several workspaces may share holds a folder for each.
+fn state_dir(root: &Path) -> PathBuf {
+    let target = configuration::target_dir(root);
+    if target.starts_with(root) {
+        return target.join("keyway");
+    }
+    let name = Digest::of(root.to_string_lossy().as_bytes()).short();
+    target.join(format!("keyway-{name}"))
+}
+
+/// Counted up when another version of this module makes another [`PluginSet`] of the same metadata.
+const SET_VERSION: u32 = 3;
+
+/// Cargo's answer about a workspace, as it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Remembered {
     version: u32,
     root: PathBuf,
-    manifests: Digest,
-    set: PluginSet,
-}
-
-fn remembered(path: &Path, manifests: Digest) -> Option<PluginSet> {
-    let record: Remembered = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-    (record.version == SET_VERSION
-        && record.manifests == manifests
-        && path.starts_with(&record.root))
-    .then_some(record.set)
-}
-
-/// `[package.metadata.keyway]`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct Settings {
-    plugin: bool,
-    allow_imports: Vec<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { plugin: true, allow_imports: Vec::new() }
-    }
-}
-
-impl PluginSet {
-    /// The plugins among the members that `metadata` describes.
-    ///
-    /// # Errors
-    /// If there is none, or one needs a package outside `root`.
-    pub fn from_metadata(root: &Path, metadata: &Metadata) -> Result<Self, WorkspaceError> {
-        let dependencies = Dependencies::new(metadata);
-        let mut plugins = Vec::new();
-        for package in metadata.workspace_packages() {
-            let settings = settings(package)?;
-            let library = package.targets.iter().find(|t| t.kind.contains(&TargetKind::CDyLib));
-            let (Some(library), true) = (library, settings.plugin) else {
-                continue;
-            };
-            let mut folders = BTreeSet::new();
-            for dependency in dependencies.closure(&package.id) {
-                // A package with a source is a registry's or git's: Cargo.lock pins it.
-                if dependency.source.is_none() {
-                    folders.insert(inside(root, package, dependency)?);
-                }
-            }
-            plugins.push(Plugin {
-                name: package.name.to_string(),
-                version: package.version.to_string(),
-                library: library.name.replace('-', "_"),
-                folders,
-                allow_imports: settings.allow_imports,
-            });
-        }
-        plugins.sort_by(|a, b| a.name.cmp(&b.name));
-        if plugins.is_empty() {
-            return Err(WorkspaceError::NoPlugin { root: root.to_owned() });
-        }
-        Ok(Self { plugins })
-    }
-
-    /// The plugins that `asked` names, each once, by name; all if it is empty.
-    ///
-    /// # Errors
-    /// If it names one that there is not.
-    pub fn select(&self, asked: &[String]) -> Result<Vec<&Plugin>, WorkspaceError> {
-        let unknown = asked.iter().find(|name| !self.plugins.iter().any(|p| p.name == **name));
-        if let Some(asked) = unknown {
-            let known = self.plugins.iter().map(|plugin| plugin.name.clone()).collect();
-            return Err(WorkspaceError::UnknownPlugin { asked: asked.clone(), known });
-        }
-        let wanted = |plugin: &&Plugin| asked.is_empty() || asked.contains(&plugin.name);
-        Ok(self.plugins.iter().filter(wanted).collect())
-    }
-}
-
-fn settings(package: &Package) -> Result<Settings, WorkspaceError> {
-    match package.metadata.get("keyway") {
-        None => Ok(Settings::default()),
-        Some(value) => Settings::deserialize(value).map_err(|source| WorkspaceError::Settings {
-            package: package.name.to_string(),
-            source,
-        }),
-    }
-}
-
-fn inside(root: &Path, plugin: &Package, dependency: &Package) -> Result<PathBuf, WorkspaceError> {
-    let folder = dependency.manifest_path.parent().unwrap_or(Utf8Path::new("/"));
-    let resolved = folder.canonicalize_utf8().unwrap_or_else(|_| Utf8PathBuf::from(folder));
-    resolved.as_std_path().strip_prefix(root).map(Path::to_owned).map_err(|_| {
-        WorkspaceError::Outside {
-            plugin: plugin.name.to_string(),
-            package: dependency.name.to_string(),
-            path: folder.as_std_path().to_owned(),
-            root: root.to_owned(),
-        }
-    })
-}
-
-/// The resolved dependency graph, without dev-dependencies: they never reach a plugin.
-pub(crate) struct Dependencies<'a> {
-    packages: BTreeMap<&'a PackageId, &'a Package>,
-    edges: BTreeMap<&'a PackageId, Vec<&'a PackageId>>,
-}
-
-impl<'a> Dependencies<'a> {
-    pub(crate) fn new(metadata: &'a Metadata) -> Self {
-        let packages = metadata.packages.iter().map(|package| (&package.id, package)).collect();
-        let nodes = metadata.resolve.iter().flat_map(|resolve| &resolve.nodes);
-        let edges = nodes
-            .map(|node| {
-                let built = node.deps.iter().filter(|dependency| {
-                    dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development)
-                });
-                (&node.id, built.map(|dependency| &dependency.pkg).collect())
-            })
-            .collect();
-        Self { packages, edges }
-    }
-
-    /// `start` and every package that its build needs.
-    pub(crate) fn closure(&self, start: &'a PackageId) -> Vec<&'a Package> {
-        let mut seen = BTreeSet::new();
-        let mut queue = vec![start];
-        while let Some(id) = queue.pop() {
-            if seen.insert(id) {
-                queue.extend(self.edges.get(id).into_iter().flatten());
-            }
-        }
-        seen.into_iter().filter_map(|id| self.packages.get(id).copied()).collect()
-    }
+    /// A digest of all that the answer depended on.
+    pub manifests: Digest,
+    /// The answer.
+    pub set: PluginSet,
 }

@@ -1,5 +1,6 @@
 //! `build-plugins`: plan, images, build, stamp, gate, `dist/`.
 
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use keyway_manifest::{Digest, Triple};
@@ -7,6 +8,7 @@ use serde::Serialize;
 
 use crate::build::{Build, Outcome, Outcomes, count};
 use crate::cache::{Cache, Lock};
+use crate::configuration::Note;
 use crate::dist::{Delivery, Entry};
 use crate::engine::{self, EngineChoice};
 use crate::failure::{Exit, Failure};
@@ -29,6 +31,9 @@ pub(crate) struct Args {
     /// What runs the images
     #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
     engine: EngineChoice,
+    /// Cargo profile to build with
+    #[arg(long, value_name = "PROFILE", default_value = "release")]
+    profile: String,
     /// Compilations at once; the number of processors unless given
     #[arg(long, short, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
@@ -43,6 +48,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event<'a> {
+    Note(&'a Note),
     Step(&'a Step),
     Artifact {
         target: &'a Triple,
@@ -68,6 +74,8 @@ enum Event<'a> {
 
 #[derive(Default)]
 struct Tally {
+    /// The folder of artifacts as messages name it.
+    dist: PathBuf,
     built: usize,
     fresh: usize,
     failed: usize,
@@ -75,24 +83,29 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let targets = TargetSet::read(&workspace.root().join("targets.toml"))?;
+    let targets = TargetSet::open(workspace.targets_file().as_deref())?;
     let targets = targets.select(&args.target)?;
     let _lock = lock(workspace, shell)?;
     let rebuild = if args.force { Rebuild::All } else { Rebuild::Stale };
     let cache = Cache::open()?;
     let images = Images::open(workspace.recipes_dir(), cache.clone());
-    let mut survey = Survey::take(workspace, &images, "release")?;
+    let mut survey = Survey::take(workspace, &images, &args.profile)?;
     let plan = survey.plan(&targets, &args.plugin, rebuild)?;
     if args.dry_run {
         show(&plan, shell);
         return Ok(());
     }
-    let mut tally = Tally::default();
+    let dist = workspace.dist_dir();
+    let dist = dist.strip_prefix(workspace.root()).unwrap_or(&dist).to_owned();
+    let mut tally = Tally { dist, ..Tally::default() };
     report_fresh(&plan, &survey, &mut tally, shell);
     if plan.steps.iter().any(|step| !step.is_fresh()) {
         let engine = engine::select(args.engine, &cache, shell)?;
         let processors = thread::available_parallelism();
-        let n_jobs = args.jobs.or(processors.ok()).map_or(1, usize::from);
+        let n_jobs = args.jobs.or(processors.ok()).unwrap_or(std::num::NonZeroUsize::MIN);
+        for note in &plan.notes {
+            shell.status("Note", note);
+        }
         let build =
             Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
         build.carry_out(&plan, &mut survey, |step, outcomes| {
@@ -113,6 +126,10 @@ pub(crate) fn lock(workspace: &Workspace, shell: &Shell) -> Result<Lock, Failure
 }
 
 fn show(plan: &Plan, shell: &Shell) {
+    for note in &plan.notes {
+        shell.event(&Event::Note(note));
+        shell.data(format_args!("note: {note}"));
+    }
     for step in &plan.steps {
         shell.event(&Event::Step(step));
         shell.data(format_args!(
@@ -129,7 +146,7 @@ fn show(plan: &Plan, shell: &Shell) {
             shell.data(format_args!("  {:20} {what}", wanted.plugin.name));
         }
         if shell.verbosity() > crate::shell::Verbosity::Normal {
-            shell.data(format_args!("  $ {}", step.cargo(1).join(" ")));
+            shell.data(format_args!("  $ {}", step.cargo(Some(1)).join(" ")));
             for (name, value) in &step.env {
                 shell.data(format_args!("    {name}={value}"));
             }
@@ -146,7 +163,7 @@ fn report_fresh(plan: &Plan, survey: &Survey<'_>, tally: &mut Tally, shell: &She
         for wanted in step.artifacts.iter().filter(|w| w.state == Freshness::Fresh) {
             if let Some(entry) = survey.index.find(&step.target.triple, &wanted.plugin.name) {
                 tally.fresh += 1;
-                line(entry, "Fresh", true, shell);
+                line(entry, "Fresh", &tally.dist, shell);
             }
         }
     }
@@ -164,7 +181,7 @@ fn report(step: &Step, outcomes: &Outcomes, tally: &mut Tally, shell: &Shell) {
             Outcome::Delivered(_) if wanted.state == Freshness::Fresh => {}
             Outcome::Delivered(entry) => {
                 tally.built += 1;
-                line(entry, "Built", false, shell);
+                line(entry, "Built", &tally.dist, shell);
             }
             Outcome::NotCompiled => {
                 tally.failed += 1;
@@ -183,8 +200,8 @@ fn report(step: &Step, outcomes: &Outcomes, tally: &mut Tally, shell: &Shell) {
 }
 
 /// One line an artifact.
-fn line(entry: &Entry, verb: &str, fresh: bool, shell: &Shell) {
-    let path = |relative: &str| format!("dist/{relative}");
+fn line(entry: &Entry, verb: &str, dist: &Path, shell: &Shell) {
+    let path = |relative: &str| dist.join(relative).display().to_string();
     shell.status(verb, format_args!("{} ({})", path(&entry.library), entry.sha256.short()));
     shell.event(&Event::Artifact {
         target: &entry.target,
@@ -192,7 +209,7 @@ fn line(entry: &Entry, verb: &str, fresh: bool, shell: &Shell) {
         library: path(&entry.library),
         manifest: path(&entry.manifest),
         sha256: entry.sha256,
-        fresh,
+        fresh: verb == "Fresh",
     });
 }
 
@@ -219,7 +236,7 @@ fn drop_obsolete(
 }
 
 fn finish(tally: &Tally, shell: &Shell) -> Result<(), Failure> {
-    let Tally { built, fresh, failed, refused } = *tally;
+    let Tally { built, fresh, failed, refused, .. } = *tally;
     shell.event(&Event::Summary { built, fresh, failed, refused, dry_run: false });
     let total = built + fresh + failed + refused;
     if refused > 0 {

@@ -25,7 +25,7 @@ enum Event<'a> {
 }
 
 pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let set = TargetSet::read(&workspace.root().join("targets.toml"))?;
+    let set = TargetSet::open(workspace.targets_file().as_deref())?;
     for target in set.iter() {
         let default = set.is_default(&target.triple);
         shell.event(&Event::Target { target, default });

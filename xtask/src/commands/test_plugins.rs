@@ -68,7 +68,7 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let set = TargetSet::read(&workspace.root().join("targets.toml"))?;
+    let set = TargetSet::open(workspace.targets_file().as_deref())?;
     let _lock = build_plugins::lock(workspace, shell)?;
     let cache = Cache::open()?;
     let images = Images::open(workspace.recipes_dir(), cache.clone());
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     if !runnable.is_empty() {
         let plan = survey.plan(&runnable, &[], Rebuild::Stale)?;
         let engine = engine::select(args.engine, &cache, shell)?;
-        let n_jobs = thread::available_parallelism().map_or(1, usize::from);
+        let n_jobs = thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
         let build =
             Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
         let vendored = vendor::vendor(workspace, survey.inputs.lock, &cache, shell)?;
@@ -131,7 +131,7 @@ fn test(
 ) -> Result<(), Failure> {
     let Build { shell, engine, images, .. } = build;
     let target = &step.target.triple;
-    let program = build.program(step, HOST.0, HOST.1, vendored)?;
+    let program = build.program(step, HOST.0, HOST.1, vendored, &survey.inputs.placement)?;
     let (image, way) = match step.target.spec.runner {
         Runner::Wine => (WINE, Way::Wine),
         Runner::Native | Runner::None => (step.image.name.as_str(), Way::Native),

@@ -20,6 +20,8 @@ fn plugin(name: &str) -> Plugin {
         version: "0.1.0".to_owned(),
         library: name.replace('-', "_"),
         folders: BTreeSet::from([Path::new("plugins").join(name)]),
+        features: Vec::new(),
+        default_features: DefaultFeatures::None,
         allow_imports: Vec::new(),
     }
 }
@@ -45,6 +47,8 @@ fn inputs() -> Inputs {
         lock: digest("lock"),
         commit: Some("c".repeat(40)),
         profile: "release".to_owned(),
+        placement: Placement::new(Path::new("/home/ws"), &[]),
+        configuration: Configuration::default(),
     }
 }
 
@@ -72,7 +76,7 @@ fn unchanged(_: &mut Target, _: &mut PinnedImage, _: &mut Inputs) {}
 fn a_step_says_everything_that_will_be_done() {
     let step = step(unchanged);
     let env: Vec<String> = step.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let text = format!("{}\n\n{}\n", step.cargo(2).join("\n"), env.join("\n"));
+    let text = format!("{}\n\n{}\n", step.cargo(Some(2)).join("\n"), env.join("\n"));
     assert_data_eq!(text, file!["step.txt"]);
 }
 

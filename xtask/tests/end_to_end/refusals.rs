@@ -9,13 +9,15 @@ use std::thread;
 use keyway_cases::Expected;
 use keyway_manifest::{Digest, Source};
 use keyway_xtask::artifact::Artifact;
-use keyway_xtask::build::Build;
+use keyway_xtask::build::{Build, Work};
 use keyway_xtask::cache::Cache;
 use keyway_xtask::container::{Access, Mount};
 use keyway_xtask::describe;
 use keyway_xtask::dist::Entry;
 use keyway_xtask::engine::{Engine, EngineError, Sandbox, Stream};
 use keyway_xtask::image::Images;
+use keyway_xtask::jobs::Jobs;
+use keyway_xtask::placement::Placement;
 use keyway_xtask::plan::{Plan, Step, Wanted};
 use keyway_xtask::run::Folders;
 use keyway_xtask::runner::{self, Way};
@@ -42,16 +44,16 @@ fn refused_on_windows_before_any_code_runs() {
 fn check(target: &str, image: &str, way: Way) {
     let shell = Shell::silent();
     let cache = Cache::open().expect("a cache");
-    let workspace = Workspace::find(Some(&BUILT.path("Cargo.toml"))).expect("the copy");
+    let workspace = Workspace::find(Some(&BUILT.path("Cargo.toml")), None).expect("the copy");
     let images = Images::open(workspace.recipes_dir(), cache.clone());
     // The sandbox starts the tool again, which this program is not.
     let engine = Sandbox::new(env!("CARGO_BIN_EXE_xtask").into(), cache.clone(), &shell);
     let mut survey = Survey::take(&workspace, &images, "release").expect("a workspace");
     let targets = TargetSet::read(&workspace.root().join("targets.toml")).expect("targets");
     let selected = targets.select(&[target.to_owned()]).expect("a target");
-    let Plan { steps } = survey.plan(&selected, &[], Rebuild::Stale).expect("a plan");
+    let Plan { steps, .. } = survey.plan(&selected, &[], Rebuild::Stale).expect("a plan");
     let step = &steps[0];
-    let n_jobs = thread::available_parallelism().map_or(1, usize::from);
+    let n_jobs = thread::available_parallelism().expect("a number of processors");
     let build = Build {
         workspace: &workspace,
         cache: &cache,
@@ -62,7 +64,9 @@ fn check(target: &str, image: &str, way: Way) {
     };
     let vendored =
         vendor::vendor(&workspace, survey.inputs.lock, &cache, &shell).expect("the crates");
-    let program = build.program(step, "keyway-host", "keyway-host", &vendored).expect("a program");
+    let program = build
+        .program(step, "keyway-host", "keyway-host", &vendored, &survey.inputs.placement)
+        .expect("a program");
 
     let folder = tempfile::tempdir().expect("a temporary folder");
     let canary = canary(&build, step, &vendored, folder.path());
@@ -144,12 +148,15 @@ fn canary(
 ) -> (PathBuf, PathBuf) {
     let mut of_canary = step.clone();
     of_canary.packages = vec!["canary".to_owned()];
-    let argv = of_canary.cargo(build.n_jobs);
-    let built = build.cargo(&of_canary, argv, vendored).expect("the canary compiles");
+    let placement = Placement::new(build.workspace.root(), &[]);
+    let jobs = Jobs::alone(build.n_jobs);
+    let work = Work { vendored, jobs: &jobs, placement: &placement };
+    let argv = of_canary.cargo(jobs.n_jobs());
+    let built = build.cargo(&of_canary, argv, work).expect("the canary compiles");
     let state = build.workspace.state_dir();
     let image = step.image.manifest.short();
     let folders = Folders {
-        work: build.workspace.root().to_owned(),
+        placement: placement.clone(),
         target: state.join("build").join(&image),
         cargo: state.join("cargo").join(&image),
         zig: PathBuf::new(),

@@ -8,16 +8,19 @@ use crate::tree::{self, File};
 /// adds a module says here where it stands.
 const ORDER: &[&[&str]] = &[
     // What every stage may use.
-    &["failure", "shell", "cache", "container", "interrupt"],
+    &["failure", "shell", "cache", "container", "interrupt", "paths"],
     &["targets"],
     &["inputs"],
+    &["configuration"],
     &["workspace"],
+    &["placement"],
     &["source"],
     &["vendor"],
     &["plan"],
     &["records"],
     &["image"],
     &["engine"],
+    &["jobs"],
     &["run"],
     &["artifact"],
     &["describe"],
