@@ -14,6 +14,7 @@ use keyway_manifest::{Digest, Toolchain, ToolchainRecord, Triple, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::{Configuration, Note};
+use crate::paths::relative;
 use crate::placement::{Placement, WORK};
 use crate::targets::Target;
 use crate::workspace::{DefaultFeatures, Plugin};
@@ -265,13 +266,15 @@ fn rustflags(target: &Target, inputs: &Inputs) -> Vec<String> {
     flags.push(format!("--remap-path-prefix={CARGO}/vendor/=crates/"));
     flags.push(format!("--remap-path-prefix={WORK}/="));
     flags.push(format!("--remap-path-prefix={TARGET}/=target/"));
-    for shown in &inputs.placement.shown {
-        if !shown.guest.starts_with(WORK) {
-            let name = shown.guest.file_name().map(Path::new).unwrap_or(Path::new("")).display();
-            flags.push(format!("--remap-path-prefix={}/={name}/", shown.guest.display()));
-        }
+    let Placement { work, shown, .. } = &inputs.placement;
+    for shown in shown.iter().filter(|shown| shown.guest != *work) {
+        // Beside the workspace: the way from there. Elsewhere: its name.
+        let name = match shown.guest.starts_with(WORK) {
+            true => relative(work, &shown.guest),
+            false => shown.guest.file_name().map(PathBuf::from).unwrap_or_default(),
+        };
+        flags.push(format!("--remap-path-prefix={}/={}/", shown.guest.display(), name.display()));
     }
-    let work = &inputs.placement.work;
     if work != Path::new(WORK) {
         flags.push(format!("--remap-path-prefix={}/=", work.display()));
     }

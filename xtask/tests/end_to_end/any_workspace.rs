@@ -8,9 +8,11 @@ use duct::cmd;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::workspace::{events, json};
+use crate::workspace::{Copy, events, json};
 
 const LINUX: &str = "x86_64-unknown-linux-gnu";
+
+const LINKER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER";
 
 /// A folder in which a test lays out what it needs.
 struct Ground {
@@ -42,6 +44,8 @@ impl Ground {
 
     fn run(&self, folder: &str, program: &str, arguments: &[&str]) -> String {
         let run = cmd(program, arguments).dir(self.path.join(folder)).stdin_null();
+        // The machine itself has no wrapper and no other linker either.
+        let run = run.env("RUSTC_WRAPPER", "").env("RUSTFLAGS", "").env(LINKER, "cc");
         let run = run.env_remove("CARGO_TARGET_DIR").stderr_capture().stdout_capture();
         let output = run.unchecked().run().expect("it starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -61,6 +65,21 @@ fn keyway() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
+/// A target folder that these workspaces share, so that each crate of the tool is compiled once.
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("other-workspaces")
+}
+
+/// The way from one folder to another.
+fn from_here(from: &Path, to: &Path) -> PathBuf {
+    let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().skip(shared).map(|_| Path::new(".."));
+    up.chain(to.components().skip(shared).map(|part| Path::new(part.as_os_str()))).collect()
+}
+
+/// The tool is compiled as fast as can be; what it builds is compiled by `release` and its heirs.
+const PROFILE: &str = "[profile.dev]\ndebug = false\n";
+
 fn built(events: &[Value]) -> Vec<String> {
     let artifacts = events.iter().filter(|event| event["event"] == "artifact");
     artifacts.map(|event| event["plugin"].as_str().expect("a name").to_owned()).collect()
@@ -77,19 +96,21 @@ fn odd() -> Ground {
             "[workspace]\nmembers = [\"plugins/*\", \"linked\", \"xtask\"]\nexclude = [\"plugins/left-out\"]\n\
              default-members = [\"xtask\"]\nresolver = \"2\"\n\n\
              [workspace.dependencies]\nbeside = {{ path = \"../beside\" }}\n\n\
-             [patch.crates-io]\nitoa = {{ path = \"../patched\" }}\n\n\
+             [patch.crates-io]\nbase62 = {{ path = \"../patched\" }}\n\n\
              [profile.small]\ninherits = \"release\"\nopt-level = \"s\"\npanic = \"unwind\"\n\n\
-             # The tool itself, as fast to compile as can be.\n[profile.dev]\ndebug = false\n\
-             [profile.dev.package.\"*\"]\nopt-level = 1\n# {}\n",
-            keyway().display()
+             {}",
+            PROFILE
         ),
     );
     ground.write(
         &format!("{root}/.cargo/config.toml"),
-        "[alias]\nxtask = \"run --quiet --package xtask --\"\n\
+        &format!(
+            "[alias]\nxtask = \"run --quiet --package odd-xtask --target-dir {} --\"\n\
          [build]\nrustflags = [\"--cfg\", \"configured\"]\nrustc-wrapper = \"no-such-wrapper\"\n\
-         [env]\nFROM_CONFIGURATION = \"41\"\nHERE = { value = \"marker\", relative = true }\n\
+         [env]\nFROM_CONFIGURATION = \"41\"\nHERE = {{ value = \"marker\", relative = true }}\n\
          [target.x86_64-unknown-linux-gnu]\nlinker = \"no-such-linker\"\n",
+            target().display()
+        ),
     );
     ground.write(&format!("{root}/rust-toolchain.toml"), "# Whatever is installed.\n[toolchain]\n");
     // Outside by a relative path, in a workspace of its own that it inherits from.
@@ -103,9 +124,9 @@ fn odd() -> Ground {
         "[package]\nname = \"beside\"\nversion.workspace = true\nedition.workspace = true\n",
     );
     ground.write("somewhere/beside/src/lib.rs", "pub const NUMBER: u32 = 1;\n");
-    ground.package("somewhere/patched", "itoa", "2018", "", "pub fn patched() -> u32 { 3 }\n");
+    ground.package("somewhere/patched", "base62", "2018", "", "pub fn patched() -> u32 { 3 }\n");
     let manifest = ground.path.join("somewhere/patched/Cargo.toml");
-    let text = fs::read_to_string(&manifest).expect("read").replace("0.1.0", "1.99.0");
+    let text = fs::read_to_string(&manifest).expect("read").replace("0.1.0", "99.0.0");
     fs::write(manifest, text).expect("write");
     // Outside by an absolute path, and behind a link.
     ground.package("far/away", "far-away", "2015", "", "pub fn number() -> u32 { 5 }\n");
@@ -123,13 +144,13 @@ fn odd() -> Ground {
         "old",
         "2015",
         &format!(
-            "{CDYLIB}\n[dependencies]\nbeside = {{ path = \"../../../beside\" }}\nitoa = \"1\"\n\
+            "{CDYLIB}\n[dependencies]\nbeside = {{ path = \"../../../beside\" }}\nbase62 = \"99\"\n\
              far-away = {{ path = \"{}\" }}\n",
             ground.path.join("far/away").display()
         ),
-        "extern crate beside;\nextern crate far_away;\nextern crate itoa;\n\
+        "extern crate beside;\nextern crate far_away;\nextern crate base62;\n\
          #[cfg(not(configured))]\ncompile_error!(\"build.rustflags were dropped\");\n\
-         #[no_mangle]\npub extern \"C\" fn answer() -> u32 {\n    beside::NUMBER + far_away::number() + itoa::patched()\n}\n",
+         #[no_mangle]\npub extern \"C\" fn answer() -> u32 {\n    beside::NUMBER + far_away::number() + base62::patched()\n}\n",
     );
     ground.package(
         &format!("{root}/plugins/generated"),
@@ -175,9 +196,9 @@ fn odd() -> Ground {
     ground.write(
         &format!("{root}/xtask/Cargo.toml"),
         &format!(
-            "[package]\nname = \"xtask\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
+            "[package]\nname = \"odd-xtask\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\
              [dependencies]\nkeyway-xtask = {{ path = \"{}\" }}\n",
-            keyway().join("xtask").display()
+            from_here(&ground.path.join(root).join("xtask"), &keyway().join("xtask")).display()
         ),
     );
     ground.write(
@@ -186,7 +207,8 @@ fn odd() -> Ground {
     );
     #[cfg(unix)]
     std::os::unix::fs::symlink(root, ground.path.join("link")).expect("link");
-    ground.run(root, "cargo", &["generate-lockfile"]);
+    fs::copy(keyway().join("Cargo.lock"), ground.path.join(root).join("Cargo.lock")).expect("copy");
+    ground.run(root, "cargo", &["update", "--workspace"]);
     ground
 }
 
@@ -222,6 +244,60 @@ fn an_odd_workspace_is_built_by_its_own_one_line_xtask() {
     ground.write("somewhere/beside/src/lib.rs", "pub const NUMBER: u32 = 2;\n");
     let second = events(xtask("somewhere/my wörkspace/plugins/old", &["--profile", "small"]));
     assert_eq!(fresh(&second).iter().filter(|fresh| **fresh).count(), 2, "{second:#?}");
+}
+
+#[test]
+fn a_workspace_that_has_the_library_from_git_needs_nothing_else() {
+    let ground = Ground::new();
+    let copy = Copy::new("keyway");
+    let repository = copy.path("");
+    let git = |arguments: &[&str]| {
+        cmd("git", arguments).dir(&repository).stdout_null().run().expect("git works");
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "."]);
+    git(&[
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "commit",
+        "--quiet",
+        "-m",
+        "all of it",
+    ]);
+    let from_git = format!("{{ git = \"file://{}\" }}", repository.display());
+    ground.write(
+        "Cargo.toml",
+        &format!("[workspace]\nmembers = [\"hello\", \"xtask\"]\nresolver = \"2\"\n{}", PROFILE),
+    );
+    let plugin = "use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};\n\
+        struct Hello;\nimpl Plugin for Hello {\n    \
+        const METHODS: &'static [Method<Self>] = &[(\"hello\", Self::hello)];\n    \
+        fn create(_: &[u8], _: Host) -> Result<Self, PluginError> { Ok(Self) }\n}\n\
+        impl Hello {\n    fn hello(&mut self, name: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {\n        \
+        Ok([b\"Hello, \", name].concat())\n    }\n}\nexport_plugin!(Hello);\n";
+    let more = format!("{CDYLIB}[dependencies]\nkeyway-sdk = {from_git}\n");
+    ground.package("hello", "hello", "2024", &more, plugin);
+    let main = "fn main() -> std::process::ExitCode { keyway_xtask::main() }\n";
+    let manifest = format!(
+        "[package]\nname = \"git-xtask\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[dependencies]\nkeyway-xtask = {from_git}\n"
+    );
+    ground.write("xtask/Cargo.toml", &manifest);
+    ground.write("xtask/src/main.rs", main);
+    fs::copy(keyway().join("Cargo.lock"), ground.path.join("Cargo.lock")).expect("copy");
+    ground.run("", "cargo", &["update", "--workspace"]);
+    let target = target().display().to_string();
+    let xtask = |arguments: &[&str]| {
+        let head =
+            ["run", "--quiet", "--package", "git-xtask", "--target-dir", &target, "--", "--json"];
+        ground.run("", "cargo", &[&head, arguments].concat())
+    };
+    let events = events(xtask(&["build-plugins", "--engine", "sandbox", "--target", LINUX]));
+    assert_eq!(built(&events), ["hello"]);
+    let library = format!("dist/{LINUX}/hello/libhello.so");
+    // The toolchain is the one that the library's own locks name, so this host trusts it.
+    assert!(xtask(&["run-plugin", &library, "hello", "git"]).contains("Hello, git"));
 }
 
 #[test]

@@ -54,6 +54,15 @@ pub(super) fn build(root: &Path, binds: &[Bind]) -> Result<(), SetupError> {
     mount_tmpfs(&tmp, "mode=1777")?;
     for bind in binds {
         let guest = Path::new(NEW).join(relative(&bind.guest));
+        if bind.guest.starts_with("/tmp") && !guest.exists() {
+            // That folder was empty until now, so its points are made last.
+            let is_folder = old(&bind.host).is_dir();
+            let folder = if is_folder { Some(guest.as_path()) } else { guest.parent() };
+            folder.map_or(Ok(()), make_folder)?;
+            if !is_folder {
+                make_file(&guest)?;
+            }
+        }
         let action = || format!("mount `{}` at `{}`", bind.host.display(), bind.guest.display());
         rustix::mount::mount_bind_recursive(old(&bind.host), &guest).map_err(failed(action()))?;
     }
