@@ -289,9 +289,9 @@ fn a_dockerfile_is_built_and_said_to_be_not_rebuildable() {
         return;
     }
     fs::write(context.join("root.tar"), tar(&[file("usr/lib/tool", "it")])).unwrap();
+    let own = Digest::of(world.path().as_os_str().as_encoded_bytes()).short();
     let text = format!(
-        "FROM scratch\nENV TEAM=ours\nADD root.tar /\nCOPY note /{}\n",
-        Digest::of(world.path().as_os_str().as_encoded_bytes()).short()
+        "FROM scratch\nLABEL keyway.test={own}\nENV TEAM=ours\nADD root.tar /\nCOPY note /{own}\n"
     );
     fs::write(context.join("Dockerfile"), text).unwrap();
     fs::write(context.join("note"), "from the context").unwrap();
@@ -319,4 +319,7 @@ fn a_dockerfile_is_built_and_said_to_be_not_rebuildable() {
     fs::write(context.join("note"), "edited").unwrap();
     let stderr = world.fail(&["build", "a"], 2);
     assert!(stderr.contains("the recipe of image `a` was edited"), "{stderr}");
+    let label = format!("label=keyway.test={own}");
+    let prune = duct::cmd!("docker", "image", "prune", "--force", "--filter", label);
+    prune.stdout_null().run().unwrap();
 }
