@@ -62,7 +62,7 @@ hint: none
 #[test]
 fn an_image_that_docker_can_not_load() {
     let fixture = Fixture::new();
-    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
+    let Some(docker) = fixture.docker() else {
         return;
     };
     let layer = fixture.layer("layer", |tar| tar.file("file", 0o644, b"x"));
