@@ -67,13 +67,13 @@ impl Client {
         }
     }
 
-    /// A command that reads nothing.
+    /// A command of it.
     pub(super) fn command<I: IntoIterator<Item: Into<OsString>>>(
         &self,
         args: I,
     ) -> duct::Expression {
         let args = self.global().into_iter().chain(args.into_iter().map(Into::into));
-        duct::cmd(self.name(), args).stdin_null()
+        duct::cmd(self.name(), args)
     }
 
     /// Runs a command; its output, or the first line of why it failed.
@@ -81,7 +81,8 @@ impl Client {
         &self,
         args: I,
     ) -> Result<String, String> {
-        let run = self.command(args).stdout_capture().stderr_capture().unchecked().run();
+        let run =
+            self.command(args).stdin_null().stdout_capture().stderr_capture().unchecked().run();
         let output = run.map_err(|error| format!("could not start `{}`: {error}", self.name()))?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned());
@@ -195,6 +196,7 @@ fn info(client: &Client, format: &str) -> Result<String, Unavailable> {
     let no = |reason| unavailable(client.kind, reason);
     let asked = client
         .command(["info", "--format", format])
+        .stdin_null()
         .stdout_capture()
         .stderr_capture()
         .unchecked()

@@ -177,6 +177,13 @@ impl<'a> Containers<'a> {
         let mut mounts = command.mounts.clone();
         // A folder before what is mounted below it.
         mounts.sort_by_key(|mount| mount.guest.components().count());
+        if let Some(mount) = mounts.iter().find(|mount| !mount.host.exists()) {
+            return Err(EngineError::NotStarted {
+                engine: self.name(),
+                command: super::display(&command.argv),
+                reason: format!("could not find `{}` on this machine", mount.host.display()),
+            });
+        }
         match self.folders(image) {
             Folders::Copied => self.volumes.send(self, image, &mounts),
             Folders::Mounted => {

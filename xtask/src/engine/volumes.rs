@@ -33,6 +33,8 @@ use crate::inputs::StatCache;
 const ID: &str = "keyway.id";
 /// Names the folder of this machine, for people.
 const FOLDER: &str = "keyway.folder";
+/// Names the cache that has the index.
+const CACHE: &str = "keyway.cache";
 /// Where the courier gathers what is fetched.
 const OUT: &str = "keyway-out";
 /// The first bytes of the file that marks a cache, see <https://bford.info/cachedir/>.
@@ -248,10 +250,14 @@ impl Volumes {
         let _ = client.ask(["volume", "rm", "--force", volume]);
         let number = std::hash::RandomState::new().build_hasher().finish();
         let id = format!("{number:016x}");
-        let (tag, folder) = (format!("{ID}={id}"), format!("{FOLDER}={}", mount.host.display()));
-        client
-            .ask(["volume", "create", "--label", &tag, "--label", &folder, volume])
-            .map_err(|error| transfer(engine, &error))?;
+        let labels = [
+            format!("{ID}={id}"),
+            format!("{FOLDER}={}", mount.host.display()),
+            format!("{CACHE}={}", self.cache.root().display()),
+        ];
+        let labels = labels.iter().flat_map(|label| ["--label", label]);
+        let create = ["volume", "create"].into_iter().chain(labels).chain([volume]);
+        client.ask(create).map_err(|error| transfer(engine, &error))?;
         Ok(Index { id, files: BTreeMap::new() })
     }
 
@@ -463,7 +469,8 @@ fn unpack(
         let mut from = container.clone();
         from.push(format!(":/{path}"));
         let client = &engine.service().client;
-        let reader = client.command([OsString::from("cp"), from, "-".into()]).reader()?;
+        let reader =
+            client.command([OsString::from("cp"), from, "-".into()]).stdin_null().reader()?;
         let mut archive = tar::Archive::new(reader);
         let mut written = Vec::new();
         for entry in archive.entries()? {

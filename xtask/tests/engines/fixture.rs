@@ -19,7 +19,12 @@ use tempfile::TempDir;
 pub(crate) const EPOCH: u64 = 1_767_225_600;
 
 static SHELL: LazyLock<Shell> = LazyLock::new(Shell::silent);
-static PROBE: LazyLock<Vec<u8>> = LazyLock::new(compile_probe);
+static PROBE: LazyLock<Vec<u8>> = LazyLock::new(|| match std::env::var_os(PROGRAM) {
+    Some(program) => fs::read(program).unwrap(),
+    None => compile_probe(),
+});
+/// Names the program where it can't be compiled.
+pub(crate) const PROGRAM: &str = "KEYWAY_TEST_PROBE";
 
 /// The program is linked statically, so that the image needs no libc.
 fn compile_probe() -> Vec<u8> {
@@ -39,6 +44,25 @@ fn compile_probe() -> Vec<u8> {
 /// A cache of its own, with images in it.
 pub(crate) struct Fixture {
     folder: TempDir,
+}
+
+/// Volumes stay for the next run; there is none.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let label = format!("label=keyway.cache={}", self.path().join("cache").display());
+        let list = duct::cmd!("docker", "volume", "ls", "--quiet", "--filter", label);
+        let volumes = list.stderr_null().read().unwrap_or_default();
+        for volume in volumes.lines() {
+            // Containers that use it are about to end.
+            for _ in 0..50 {
+                let rm = duct::cmd!("docker", "volume", "rm", volume).stdout_null().stderr_null();
+                if rm.unchecked().run().is_ok_and(|output| output.status.success()) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+    }
 }
 
 impl Fixture {

@@ -78,7 +78,31 @@ fn docker(user: Option<(u32, u32)>) -> String {
 /// With SELinux too: labels are left alone, and containers not confined by them.
 #[test]
 fn docker_of_a_plain_user() {
-    assert_data_eq!(docker(Some((1000, 100))), str![[r#""#]]);
+    assert_data_eq!(
+        docker(Some((1000, 100))),
+        str![[r#"
+run
+--interactive
+--rm
+--pull never
+--network none
+--hostname keyway
+--read-only
+--tmpfs /tmp:exec,mode=1777
+--cap-drop ALL
+--security-opt no-new-privileges
+--security-opt label=disable
+--user 1000:100
+--name keyway-428ff457f449-[..]
+--label keyway.owner=here/71/4242
+--workdir /
+--entrypoint /bin/sh
+--mount type=bind,source=/cache/target,target=/work/target
+--mount type=bind,"source=/home/me/a, b",target=/work,readonly sha256:0123
+force ["docker", "rm", "--force", "keyway-428ff457f449-[..]"]
+
+"#]]
+    );
 }
 
 #[test]
@@ -97,7 +121,32 @@ fn rootless_podman() {
     let engine = engine(Kind::Podman, Some((1000, 100)), |service| service.runtime = Some("runc"));
     assert_data_eq!(
         text(&engine.invocation(&prepared("sha256:0123"), &command().mounts).unwrap()),
-        str![[r#""#]]
+        str![[r#"
+run
+--interactive
+--rm
+--pull never
+--network none
+--hostname keyway
+--read-only
+--tmpfs /tmp:exec,mode=1777
+--cap-drop ALL
+--security-opt no-new-privileges
+--security-opt label=disable
+--runtime runc
+--read-only-tmpfs=false
+--no-hosts
+--userns keep-id
+--user 1000:100
+--name keyway-428ff457f449-[..]
+--label keyway.owner=here/71/4242
+--workdir /
+--entrypoint /bin/sh
+--mount type=bind,source=/cache/target,target=/work/target
+--volume /home/me/a, b:/work:ro sha256:0123
+force ["podman", "rm", "--force", "keyway-428ff457f449-[..]"]
+
+"#]]
     );
 }
 
@@ -121,7 +170,27 @@ fn containers_of_one_process_differ_in_name() {
 fn sandbox() {
     let fixture = Fixture::new();
     let invocation = fixture.sandbox().invocation(&prepared("/cache/roots/0123"), &command());
-    assert_data_eq!(text(&invocation.unwrap()), str![[r#""#]]);
+    assert_data_eq!(
+        text(&invocation.unwrap()),
+        str![[r#"
+sandbox
+--watch-stdin
+--root /cache/roots/0123
+--workdir /work
+--mount ro /home/me/a, b /work
+--mount rw /cache/target /work/target
+--env CARGO_TERM_COLOR=always
+--env HOME=/tmp
+--env HOSTNAME=keyway
+--env LC_ALL=C.UTF-8
+--env PATH=/usr/bin
+--env TZ=UTC
+-- cargo build
+--target x86_64-pc-windows-gnu
+force []
+
+"#]]
+    );
 }
 
 #[test]

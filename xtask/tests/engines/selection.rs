@@ -1,7 +1,7 @@
 //! What is said when an engine, or every one, does not work.
 
 use keyway_xtask::container::Layer;
-use keyway_xtask::engine::{EngineError, Sandbox, Unavailable};
+use keyway_xtask::engine::{Engine, EngineError, Sandbox, Unavailable};
 use keyway_xtask::failure::{Diagnose, Exit, Failure};
 use keyway_xtask::shell::Shell;
 use snapbox::{assert_data_eq, str};
