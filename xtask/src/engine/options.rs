@@ -39,7 +39,7 @@ pub(super) fn run(
     if container.root == Access::ReadOnly {
         push(&["--read-only"]);
     }
-    push(&["--tmpfs", "/tmp:exec,mode=1777"]);
+    push(&["--tmpfs", tmp(service.client.kind)]);
     push(&["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]);
     // Where SELinux rules, it keeps containers away from the caller's files.
     push(&["--security-opt", "label=disable"]);
@@ -60,6 +60,15 @@ pub(super) fn run(
     args.extend(mounts.iter().flatten().cloned());
     args.push(container.image.location.clone());
     args
+}
+
+/// An empty folder that anyone may write.
+fn tmp(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Docker => "/tmp:exec,mode=1777",
+        // It would take content and mode from the image's.
+        Kind::Podman => "/tmp:exec,mode=1777,notmpcopyup",
+    }
 }
 
 fn podman(service: &Service, push: &mut dyn FnMut(&[&str])) {

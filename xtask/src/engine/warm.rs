@@ -122,7 +122,8 @@ impl Warm {
         workdir: &Path,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> Result<Option<Done>, EngineError> {
-        let mut script = b"keyway".to_vec();
+        // The last command's end was told by a process that may not have been collected yet.
+        let mut script = b"wait\nkeyway".to_vec();
         let mut word = |text: &OsStr| {
             script.push(b' ');
             quote(text.as_encoded_bytes(), &mut script);
