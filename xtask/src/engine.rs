@@ -15,11 +15,13 @@ mod client;
 mod containers;
 mod error;
 mod limits;
+mod listing;
 mod options;
 mod owner;
 mod process;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
+mod transfer;
 mod volumes;
 mod warm;
 

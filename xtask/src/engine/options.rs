@@ -66,8 +66,8 @@ pub(super) fn run(
 fn tmp(kind: Kind) -> &'static str {
     match kind {
         Kind::Docker => "/tmp:exec,mode=1777",
-        // It would take content and mode from the image's.
-        Kind::Podman => "/tmp:exec,mode=1777,notmpcopyup",
+        // It would take the image's content, and does take its mode: so the caller has to own it.
+        Kind::Podman => "/tmp:exec,mode=1777,notmpcopyup,U",
     }
 }
 

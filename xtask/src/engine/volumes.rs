@@ -7,15 +7,13 @@
 //! file's time is set to that of its arrival by the engine's own clock: cargo compares it with the
 //! time of what it made there, and two machines' clocks differ.
 //!
-//! Not sent: `.git`, and folders that say in `CACHEDIR.TAG` that they can be made again. A
-//! read-write folder's volume belongs to the commands, as cargo's target folder does: only what
+//! What is not sent, [`listing`] says. A read-write folder's volume belongs to the commands, as cargo's target folder does: only what
 //! changes on this side is sent there, and nothing is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::hash::{BuildHasher, Hasher};
-use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -23,6 +21,8 @@ use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::containers::Containers;
+use super::listing::{self, Entry, slashed};
+use super::transfer::{Writer, seconds, transfer, unpack, upload};
 use super::warm::{Reuse, Warm};
 use super::{Engine, EngineError, Prepared, options};
 use crate::cache::{Cache, write_atomically};
@@ -37,8 +37,6 @@ const FOLDER: &str = "keyway.folder";
 const CACHE: &str = "keyway.cache";
 /// Where the courier gathers what is fetched.
 const OUT: &str = "keyway-out";
-/// The first bytes of the file that marks a cache, see <https://bford.info/cachedir/>.
-const CACHE_MARK: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
 
 /// The volumes that this process uses.
 #[derive(Debug)]
@@ -67,22 +65,14 @@ struct Index {
     files: BTreeMap<String, Entry>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Entry {
-    File { digest: Digest, is_executable: bool },
-    Link { to: String },
-    Folder,
-}
-
 /// A folder to bring up to date.
-struct Parcel<'a> {
-    mount: &'a Mount,
+pub(super) struct Parcel<'a> {
+    pub(super) mount: &'a Mount,
     volume: String,
     index: Index,
-    send: Vec<String>,
+    pub(super) send: Vec<String>,
     delete: Vec<String>,
-    found: BTreeMap<String, Entry>,
+    pub(super) found: BTreeMap<String, Entry>,
 }
 
 type Result<T> = std::result::Result<T, EngineError>;
@@ -149,7 +139,7 @@ impl Volumes {
             wanted.contains(&guest).then(|| place(mounts, &guest)).flatten()
         };
         let fetched = unpack(engine, &name, OUT, &place)?;
-        self.note(engine, &mut state, mounts, fetched)
+        self.note(engine, &mut state, mounts, &fetched)
     }
 
     /// Fetches all that is in the read-write folders and deletes their volumes: nothing else will use
@@ -222,7 +212,8 @@ impl Volumes {
         let path = self.folder(engine)?.join(format!("{volume}.stat.json"));
         let mut stat = StatCache::open(path);
         let mut found = BTreeMap::new();
-        walk(&mount.host, "", &mut stat, &mut found).map_err(|error| transfer(engine, &error))?;
+        listing::walk(&mount.host, "", &mut stat, &mut found)
+            .map_err(|error| transfer(engine, &error))?;
         stat.save().map_err(|error| transfer(engine, &error))?;
         let send = found.iter().filter(|(path, entry)| index.files.get(*path) != Some(entry));
         let send = send.map(|(path, _)| path.clone()).collect();
@@ -317,7 +308,7 @@ impl Volumes {
         engine: &Containers<'_>,
         state: &mut State,
         mounts: &[Mount],
-        fetched: Vec<PathBuf>,
+        fetched: &[PathBuf],
     ) -> Result<()> {
         for mount in mounts.iter().filter(|mount| mount.access == Access::ReadWrite) {
             let volume = self.name(mount);
@@ -329,7 +320,7 @@ impl Volumes {
                 for folder in relative.ancestors().skip(1).filter(|f| !f.as_os_str().is_empty()) {
                     index.files.insert(slashed(folder), Entry::Folder);
                 }
-                let entry = entry_of(path).map_err(|error| transfer(engine, &error))?;
+                let entry = listing::entry_of(path).map_err(|error| transfer(engine, &error))?;
                 index.files.insert(slashed(relative), entry);
             }
             let index = index.clone();
@@ -375,137 +366,6 @@ fn courier<'s>(
     Ok(state.couriers.get_mut(names).expect("it was just put there"))
 }
 
-/// Writes entries that are owned by the caller.
-struct Writer<'t, W: io::Write> {
-    tar: &'t mut tar::Builder<W>,
-    time: u64,
-    user: u32,
-    group: u32,
-}
-
-impl<W: io::Write> Writer<'_, W> {
-    fn parcel(&mut self, parcel: &Parcel<'_>) -> io::Result<()> {
-        if parcel.send.is_empty() {
-            return Ok(());
-        }
-        let guest = slashed(parcel.mount.guest.strip_prefix("/").unwrap_or(&parcel.mount.guest));
-        self.folder(&guest)?;
-        for path in &parcel.send {
-            let to = format!("{guest}/{path}");
-            let from = parcel.mount.host.join(path);
-            match &parcel.found[path] {
-                Entry::Folder => self.folder(&to)?,
-                Entry::Link { to: link } => {
-                    let mut header = self.header(tar::EntryType::Symlink, 0o777, 0);
-                    self.tar.append_link(&mut header, &to, link)?;
-                }
-                Entry::File { is_executable, .. } => {
-                    let file = File::open(&from)?;
-                    let size = file.metadata()?.len();
-                    let mode = if *is_executable { 0o755 } else { 0o644 };
-                    let mut header = self.header(tar::EntryType::Regular, mode, size);
-                    self.tar.append_data(&mut header, &to, file.take(size))?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn folder(&mut self, path: &str) -> io::Result<()> {
-        let mut header = self.header(tar::EntryType::Directory, 0o755, 0);
-        self.tar.append_data(&mut header, format!("{path}/"), io::empty())
-    }
-
-    fn header(&self, kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_mtime(self.time);
-        header.set_uid(self.user.into());
-        header.set_gid(self.group.into());
-        header
-    }
-}
-
-/// Has the engine unpack a tar in a container.
-fn upload(
-    engine: &Containers<'_>,
-    container: &OsString,
-    fill: impl FnOnce(&mut tar::Builder<io::PipeWriter>) -> io::Result<()>,
-) -> Result<()> {
-    let run = || -> io::Result<()> {
-        let (reader, writer) = io::pipe()?;
-        let mut place = container.clone();
-        place.push(":/");
-        let client = &engine.service().client;
-        let copying = client
-            .command([OsString::from("cp"), "-".into(), place])
-            .stdin_file(reader)
-            .stdout_null()
-            .stderr_capture()
-            .unchecked()
-            .start()?;
-        let mut tar = tar::Builder::new(writer);
-        let filled = fill(&mut tar).and_then(|()| tar.into_inner().map(drop));
-        let output = copying.wait()?;
-        if output.status.success() {
-            return filled;
-        }
-        let said = String::from_utf8_lossy(&output.stderr);
-        Err(io::Error::other(client.reason(said.trim())))
-    };
-    run().map_err(|error| transfer(engine, &error))
-}
-
-/// Fetches a path of a container as a tar and writes the files that `place` has a place for.
-fn unpack(
-    engine: &Containers<'_>,
-    container: &OsString,
-    path: &str,
-    place: &dyn Fn(&Path) -> Option<PathBuf>,
-) -> Result<Vec<PathBuf>> {
-    let run = || -> io::Result<Vec<PathBuf>> {
-        let mut from = container.clone();
-        from.push(format!(":/{path}"));
-        let client = &engine.service().client;
-        let reader =
-            client.command([OsString::from("cp"), from, "-".into()]).stdin_null().reader()?;
-        let mut archive = tar::Archive::new(reader);
-        let mut written = Vec::new();
-        for entry in archive.entries()? {
-            let mut entry = entry?;
-            let inside = entry.path()?.into_owned();
-            let (true, Some(to)) = (entry.header().entry_type().is_file(), place(&inside)) else {
-                continue;
-            };
-            let folder = to.parent().unwrap_or(&to);
-            fs::create_dir_all(folder)?;
-            let mut file = tempfile::Builder::new().prefix(".keyway-").tempfile_in(folder)?;
-            io::copy(&mut entry, &mut file)?;
-            set_mode(file.as_file(), entry.header().mode()? & 0o111 != 0)?;
-            file.persist(&to).map_err(|error| error.error)?;
-            written.push(to);
-        }
-        // The rest of the stream, and with it the client's status.
-        io::copy(&mut archive.into_inner(), &mut io::sink())?;
-        Ok(written)
-    };
-    run().map_err(|error| transfer(engine, &error))
-}
-
-#[cfg(unix)]
-fn set_mode(file: &File, is_executable: bool) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = if is_executable { 0o755 } else { 0o644 };
-    file.set_permissions(fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn set_mode(_: &File, _: bool) -> io::Result<()> {
-    Ok(())
-}
-
 /// Where a path inside lies on this machine, if a command may write there.
 fn place(mounts: &[Mount], guest: &Path) -> Option<PathBuf> {
     let mount = mounts
@@ -520,101 +380,9 @@ fn is_plain(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_)))
 }
 
-/// Everything in `folder`, by its path below the first one.
-fn walk(
-    folder: &Path,
-    below: &str,
-    stat: &mut StatCache,
-    found: &mut BTreeMap<String, Entry>,
-) -> io::Result<()> {
-    if is_cache(folder) {
-        return Ok(());
-    }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        if name == ".git" {
-            continue;
-        }
-        let path = entry.path();
-        let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            found.insert(relative.clone(), Entry::Folder);
-            walk(&path, &relative, stat, found)?;
-        } else if kind.is_symlink() {
-            let to = fs::read_link(&path)?.to_string_lossy().into_owned();
-            found.insert(relative, Entry::Link { to });
-        } else if kind.is_file() {
-            let digest = stat.digest(&path).map_err(io::Error::other)?;
-            let is_executable = is_executable(&entry.metadata()?);
-            found.insert(relative, Entry::File { digest, is_executable });
-        }
-    }
-    Ok(())
-}
-
-fn entry_of(path: &Path) -> io::Result<Entry> {
-    let digest = Digest::of(fs::read(path)?);
-    Ok(Entry::File { digest, is_executable: is_executable(&fs::metadata(path)?) })
-}
-
-#[cfg(unix)]
-fn is_executable(metadata: &fs::Metadata) -> bool {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o100 != 0
-}
-
-#[cfg(not(unix))]
-fn is_executable(_: &fs::Metadata) -> bool {
-    false
-}
-
-fn is_cache(folder: &Path) -> bool {
-    let mut start = [0; CACHE_MARK.len()];
-    let mark = File::open(folder.join("CACHEDIR.TAG"));
-    mark.and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *CACHE_MARK
-}
-
-fn slashed(path: &Path) -> String {
-    let parts: Vec<_> = path.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    parts.join("/")
-}
-
 /// What tells this machine from others that use the daemon; paths are often the same.
 fn machine() -> String {
     let id = fs::read_to_string("/etc/machine-id").unwrap_or_default();
     let host = std::env::var("HOSTNAME").or_else(|_| std::env::var("COMPUTERNAME"));
     format!("{} {}", id.trim(), host.unwrap_or_default())
-}
-
-/// Seconds since 1970 of a time such as `2026-01-02T03:04:05.6Z`; daemons run in UTC or say how far
-/// from it they are, which matters as little as the fraction: the same clock sets all times here.
-fn seconds(text: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    // Days from the civil date, with years that begin in March.
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days =
-        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()
-}
-
-fn transfer(engine: &Containers<'_>, error: &dyn std::fmt::Display) -> EngineError {
-    EngineError::Transfer { engine: engine.name(), reason: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_a_daemons_clock() {
-        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(seconds("2026-01-01T00:00:00.123456789Z"), Some(1_767_225_600));
-        assert_eq!(seconds("2024-02-29T12:30:01Z"), Some(1_709_209_801));
-        assert_eq!(seconds("soon"), None);
-    }
 }

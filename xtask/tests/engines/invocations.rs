@@ -129,7 +129,7 @@ run
 --network none
 --hostname keyway
 --read-only
---tmpfs /tmp:exec,mode=1777
+--tmpfs /tmp:exec,mode=1777,notmpcopyup,U
 --cap-drop ALL
 --security-opt no-new-privileges
 --security-opt label=disable
