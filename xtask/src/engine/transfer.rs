@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Engine, EngineError};
 use super::containers::Containers;
 use super::listing::{Entry, slashed};
 use super::volumes::Parcel;
+use super::{Engine, EngineError};
 
 type Result<T> = std::result::Result<T, EngineError>;
 

@@ -101,6 +101,15 @@ fn n_left(mark: &str) -> usize {
         .count()
 }
 
+/// The command and its child.
+fn wait_until_two_run(engine: &str, mark: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while n_left(mark) < 2 {
+        assert!(Instant::now() < deadline, "{engine}: nothing runs");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn wait_until_none_is_left(engine: &str, mark: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while n_left(mark) > 0 {
@@ -117,7 +126,7 @@ fn nothing_is_left_running() {
             let name = engine.replace(' ', "-");
             let mark = format!("mark-{}-{name}-{}", std::process::id(), number.as_raw());
             let (mut child, mut lines) = start(engine, &mark);
-            assert!(n_left(&mark) >= 2, "{engine}");
+            wait_until_two_run(engine, &mark);
             signal(&child, number);
             let said = lines.next().unwrap();
             assert_eq!(said, format!("interrupted while `probe wait {mark}` ran (Interrupted)"));

@@ -83,7 +83,7 @@ devices 9
 
 "#]]
         );
-        assert_eq!(stderr, "", "{}", label);
+        assert_eq!(stderr, "", "{label}");
     }
 }
 
@@ -99,7 +99,7 @@ fn files_belong_to_the_caller() {
         run(&*engine, &image, &command).2.unwrap();
         collect(&*engine, &image, &command);
         let meta = fs::metadata(out.join("file")).unwrap();
-        assert_eq!(meta.uid(), rustix::process::geteuid().as_raw(), "{}", label);
+        assert_eq!(meta.uid(), rustix::process::geteuid().as_raw(), "{label}");
         assert_eq!(meta.gid(), rustix::process::getegid().as_raw());
         assert_eq!(meta.permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "written inside");
@@ -138,7 +138,7 @@ fn upper_layers_cover_lower_ones() {
     let image = fixture.probe();
     for (label, engine) in fixture.engines() {
         let (stdout, _, _) = run(&*engine, &image, &probe(&["read", "/etc/motd"]));
-        assert_eq!(stdout, "from the upper layer\n", "{}", label);
+        assert_eq!(stdout, "from the upper layer\n", "{label}");
     }
 }
 
@@ -151,11 +151,11 @@ fn no_line_is_lost_or_cut() {
         let (stdout, stderr, result) = run(&*engine, &image, &probe(&["lines", &N.to_string()]));
         result.unwrap();
         let all = |name: &str| (0..N).map(|i| format!("{name} {i}\n")).collect::<String>();
-        assert!(stdout == all("stdout") && stderr == all("stderr"), "{}", label);
+        assert!(stdout == all("stdout") && stderr == all("stderr"), "{label}");
 
         let n = 5 << 20;
         let (stdout, _, _) = run(&*engine, &image, &probe(&["long-line", &n.to_string()]));
-        assert_eq!(stdout.len(), n + 1, "{}", label);
+        assert_eq!(stdout.len(), n + 1, "{label}");
     }
 }
 
@@ -166,7 +166,7 @@ fn output_that_is_no_text_is_replaced() {
     for (label, engine) in fixture.engines() {
         let (stdout, _, result) = run(&*engine, &image, &probe(&["bytes"]));
         result.unwrap();
-        assert_eq!(stdout, "a\u{fffd}b\r\nno newline at the end\n", "{}", label);
+        assert_eq!(stdout, "a\u{fffd}b\r\nno newline at the end\n", "{label}");
     }
 }
 
@@ -182,11 +182,11 @@ fn a_failed_command_keeps_status_and_output() {
             assert_eq!(error.exit(), Exit::Failed);
             let text =
                 format!("`probe status {status}` failed with status {status}\n  | to stderr");
-            assert_eq!(error.to_string(), text, "{}", label);
+            assert_eq!(error.to_string(), text, "{label}");
         }
         let error = run(&*engine, &image, &probe(&["abort"])).2.unwrap_err();
         let EngineError::CommandFailed { status, .. } = &error else { panic!("{error:?}") };
-        assert_eq!(*status, Status::Signal(6), "{}", label);
+        assert_eq!(*status, Status::Signal(6), "{label}");
     }
 }
 
