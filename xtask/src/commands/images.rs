@@ -8,7 +8,7 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use crate::cache::{Cache, write_atomically};
-use crate::container::{Command, Image, Runner};
+use crate::container::{Command, EngineName, Image, Runner};
 use crate::engine::{self, Engine, EngineChoice};
 use crate::failure::Failure;
 use crate::image::{ImageError, Images, Lock, tag, trusted_set};
@@ -199,7 +199,8 @@ impl Runner for OnDemand<'_> {
         let engine = match self.engine.get() {
             Some(engine) => engine,
             None => {
-                let selected = engine::select(self.choice, &self.cache, self.shell)?;
+                let selected =
+                    engine::select(self.choice, &EngineName::ORDER, &self.cache, self.shell)?;
                 self.engine.get_or_init(|| selected)
             }
         };
