@@ -17,7 +17,7 @@ use crate::cache::{Cache, CacheError};
 use crate::container::Runner;
 use crate::describe;
 use crate::dist::{Delivery, Entry};
-use crate::engine::{Engine, EngineError, Status};
+use crate::engine::{self, Engine, EngineError, Status};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::jobs::{Jobs, Reach};
@@ -137,7 +137,11 @@ impl Build<'_> {
 
     fn jobs(&self, n_runs: usize) -> Result<Jobs, CacheError> {
         let state = self.workspace.state_dir();
-        Jobs::share(self.n_jobs, n_runs, Reach::Shared, &state)
+        let reach = match self.engine.capabilities().folders {
+            engine::Folders::Mounted if cfg!(target_os = "linux") => Reach::Shared,
+            _ => Reach::Apart,
+        };
+        Jobs::share(self.n_jobs, n_runs, reach, &state)
             .map_err(CacheError::io("make a pipe for the jobserver in", &state))
     }
 
@@ -155,6 +159,9 @@ impl Build<'_> {
         let ended =
             self.engine.run(&image, &command, &mut |stream, line| follower.line(stream, line));
         let built = follower.finish();
+        if let Ok(()) | Err(EngineError::CommandFailed { .. }) = ended {
+            self.engine.collect(&image, &command, &made(&built))?;
+        }
         match ended {
             Ok(()) => Ok(built),
             // Cargo's own status for a failed build. What did compile is delivered all the same.
@@ -322,6 +329,13 @@ impl Build<'_> {
         });
         units.sum::<usize>() as u64
     }
+}
+
+/// What a cargo run made that is looked at afterwards, with the lists of what it was made from.
+fn made(built: &Built) -> Vec<PathBuf> {
+    let libraries = built.libraries.values().flat_map(|library| &library.files);
+    let lists = libraries.clone().map(|file| file.with_extension("d"));
+    libraries.chain(built.programs.values()).cloned().chain(lists).collect()
 }
 
 /// The files that an artifact was made from beyond its plugin's folders and what is hashed anyway.

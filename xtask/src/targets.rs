@@ -11,6 +11,7 @@ use keyway_manifest::{Libc, Triple};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::container::EngineName;
 use crate::failure::{Diagnose, Exit};
 
 /// The targets that are built for where a workspace describes none.
@@ -21,6 +22,7 @@ const SHIPPED: &str = include_str!("../../targets.toml");
 pub struct TargetSet {
     targets: BTreeMap<Triple, Target>,
     default: Vec<Triple>,
+    engines: Vec<EngineName>,
 }
 
 /// One target: a triple with the image, linker, libc floor and imports that it is built with.
@@ -135,7 +137,14 @@ impl Diagnose for TargetsError {
 #[serde(deny_unknown_fields)]
 struct File {
     default: Vec<Triple>,
+    #[serde(default = "engines")]
+    engines: Vec<EngineName>,
     target: BTreeMap<Triple, Spec>,
+}
+
+/// The engines that are tried if the file does not say.
+fn engines() -> Vec<EngineName> {
+    EngineName::ORDER.into()
 }
 
 impl TargetSet {
@@ -175,12 +184,17 @@ impl TargetSet {
         }
         let targets = file.target.into_iter();
         let targets = targets.map(|(triple, spec)| (triple.clone(), Target { triple, spec }));
-        Ok(Self { targets: targets.collect(), default: file.default })
+        Ok(Self { targets: targets.collect(), default: file.default, engines: file.engines })
     }
 
     /// Every target, by triple.
     pub fn iter(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
+    }
+
+    /// The engines to try, in this order.
+    pub fn engines(&self) -> &[EngineName] {
+        &self.engines
     }
 
     /// Whether a target is built when none is asked for.

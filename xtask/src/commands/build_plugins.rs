@@ -83,8 +83,8 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let targets = TargetSet::open(workspace.targets_file().as_deref())?;
-    let targets = targets.select(&args.target)?;
+    let set = TargetSet::open(workspace.targets_file().as_deref())?;
+    let targets = set.select(&args.target)?;
     let _lock = lock(workspace, shell)?;
     let rebuild = if args.force { Rebuild::All } else { Rebuild::Stale };
     let cache = Cache::open()?;
@@ -100,7 +100,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let mut tally = Tally { dist, ..Tally::default() };
     report_fresh(&plan, &survey, &mut tally, shell);
     if plan.steps.iter().any(|step| !step.is_fresh()) {
-        let engine = engine::select(args.engine, &cache, shell)?;
+        let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
         let processors = thread::available_parallelism();
         let n_jobs = args.jobs.or(processors.ok()).unwrap_or(std::num::NonZeroUsize::MIN);
         for note in &plan.notes {

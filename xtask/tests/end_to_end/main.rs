@@ -5,6 +5,7 @@
 //! that on.
 
 mod any_workspace;
+mod native;
 mod refusals;
 mod workspace;
 
