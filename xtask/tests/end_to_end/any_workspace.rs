@@ -98,8 +98,7 @@ fn odd() -> Ground {
              [workspace.dependencies]\nbeside = {{ path = \"../beside\" }}\n\n\
              [patch.crates-io]\nbase62 = {{ path = \"../patched\" }}\n\n\
              [profile.small]\ninherits = \"release\"\nopt-level = \"s\"\npanic = \"unwind\"\n\n\
-             {}",
-            PROFILE
+             {PROFILE}"
         ),
     );
     ground.write(
@@ -269,7 +268,7 @@ fn a_workspace_that_has_the_library_from_git_needs_nothing_else() {
     let from_git = format!("{{ git = \"file://{}\" }}", repository.display());
     ground.write(
         "Cargo.toml",
-        &format!("[workspace]\nmembers = [\"hello\", \"xtask\"]\nresolver = \"2\"\n{}", PROFILE),
+        &format!("[workspace]\nmembers = [\"hello\", \"xtask\"]\nresolver = \"2\"\n{PROFILE}"),
     );
     let plugin = "use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};\n\
         struct Hello;\nimpl Plugin for Hello {\n    \
