@@ -107,8 +107,10 @@ fn resolve(
     let packages = index.closure(&recipe.packages, &recipe.without, &installed)?;
     let mut sources: Vec<Package> = Vec::new();
     for library in &recipe.standard_libraries {
-        if !sources.iter().any(|known| known.name == library.source) {
-            sources.push(index.package(&library.source)?);
+        for package in [&library.source].into_iter().chain(&library.bootstrap) {
+            if !sources.iter().any(|known| known.name == *package) {
+                sources.push(index.package(package)?);
+            }
         }
     }
     let scratch = images.scratch()?;
