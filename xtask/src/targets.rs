@@ -7,8 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::{Libc, Triple};
-use serde::{Deserialize, Serialize};
+use keyway_manifest::{Libc, LibcFamily, LibcVersion, Triple};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::failure::{Diagnose, Exit};
@@ -52,16 +52,13 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The libc a plugin may need of its host; none where the target has no versioned libc.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "libc")]
     pub libc: Option<Libc>,
     /// Patterns of libraries that a plugin may load.
     pub imports: Vec<String>,
     /// How a program for it is run; where nothing here can, it is only checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Runner>,
-    /// Plugins that can't be built for it, and why.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub unsupported: BTreeMap<String, String>,
 }
 
 /// How `test-plugins` runs a program for a target: in which image, by what, and how paths are spelled
@@ -89,6 +86,18 @@ pub enum Paths {
     Unix,
     /// On drive Z, with backslashes, as wine shows the root.
     Windows,
+}
+
+/// In a manifest the floor is always there, if only as null, which TOML does not have.
+fn libc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Libc>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        family: LibcFamily,
+        floor: Option<LibcVersion>,
+    }
+    let Written { family, floor } = Written::deserialize(deserializer)?;
+    Ok(Some(Libc { family, floor }))
 }
 
 /// What is wrong with `targets.toml` or with a request for a target.
