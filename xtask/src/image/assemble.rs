@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::deb;
 use super::download::Downloads;
 use super::error::ImageError;
+use super::fetched;
 use super::http::Http;
 use super::layer;
 use super::lock::{LayerContent, Lock, LockError, Package};
@@ -15,6 +16,8 @@ use super::mirror::{self, Mirrors};
 use super::oci::{self, Description};
 use super::recipe::{Glob, Recipe};
 use super::run::Scratch;
+use super::rust_dist::{self, Component};
+use super::rust_installer;
 use super::standard_library;
 use super::tree::{Below, Filter, Tree};
 use super::wheel;
@@ -82,6 +85,18 @@ impl<'a> Assembler<'a> {
                 self.write(members, below, self.filter())
             }
             LayerContent::Files => self.write(vec![self.files()?], below, Filter::default()),
+            LayerContent::Fetch(url) => {
+                let members = vec![self.fetched(url)?];
+                self.write(members, below, self.filter())
+            }
+            LayerContent::Rust(_) => {
+                let wanted = |c: &Component| c.name != "rust-std";
+                self.write(self.components(content, wanted)?, below, self.filter())
+            }
+            LayerContent::Std(target) if !self.recipe.compiles(target) => {
+                let wanted = |c: &Component| c.name == "rust-std" && c.target == *target;
+                self.write(self.components(content, wanted)?, below, self.filter())
+            }
             LayerContent::Std(target) => {
                 let source = self.source(below)?;
                 let scratch = Scratch::create(&self.scratch)?;
@@ -159,13 +174,46 @@ impl<'a> Assembler<'a> {
         let recipe = self.recipe.wheels.iter().find(|wheel| wheel.name == name);
         let locked = self.lock.wheels.iter().find(|wheel| wheel.name == name);
         let (Some(recipe), Some(locked)) = (recipe, locked) else {
-            let (image, content) = (self.lock.image.clone(), LayerContent::Wheel(name.to_owned()));
-            return Err(LockError::Incomplete { image, content }.into());
+            return Err(self.incomplete(&LayerContent::Wheel(name.to_owned())));
         };
         wheel::fetch(recipe, Some(locked), &self.downloads, &self.http, &self.scratch)?;
         let path = self.downloads.path(locked.sha256);
         let title = format!("{} {}", locked.name, locked.version);
         Ok(wheel::open(&path, &title, &recipe.member, &recipe.into)?)
+    }
+
+    fn fetched(&self, url: &str) -> Result<Member, ImageError> {
+        let recipe = self.recipe.fetches.iter().find(|fetch| fetch.url == url);
+        let locked = self.lock.fetches.iter().find(|fetch| fetch.url == url);
+        let (Some(recipe), Some(locked)) = (recipe, locked) else {
+            return Err(self.incomplete(&LayerContent::Fetch(url.to_owned())));
+        };
+        let path = fetched::fetch(locked, &self.http, &self.downloads)?;
+        Ok(fetched::open(&path, recipe, &self.scratch, UNPACKED_LIMIT)?)
+    }
+
+    /// Those components of Rust's distribution that make up a layer.
+    fn components(
+        &self,
+        content: &LayerContent,
+        wanted: impl Fn(&Component) -> bool,
+    ) -> Result<Vec<Member>, ImageError> {
+        let rust = self.lock.rust.as_ref().ok_or_else(|| self.incomplete(content))?;
+        let components: Vec<_> = rust.components.iter().filter(|c| wanted(c)).collect();
+        if components.is_empty() {
+            return Err(self.incomplete(content));
+        }
+        let paths = rust_dist::fetch(rust, &components, &self.http, &self.downloads)?;
+        let members = components.iter().zip(paths).map(|(component, path)| {
+            let name = format!("{} {} for {}", component.name, rust.version, component.target);
+            rust_installer::open(&path, &name, &self.scratch, UNPACKED_LIMIT)
+        });
+        Ok(members.collect::<Result<_, _>>()?)
+    }
+
+    fn incomplete(&self, content: &LayerContent) -> ImageError {
+        let (image, content) = (self.lock.image.clone(), content.clone());
+        LockError::Incomplete { image, content }.into()
     }
 
     /// The recipe's files and links.

@@ -13,7 +13,7 @@ use tar::{Archive, EntryType};
 use super::member::{Content, Data, Entries, EntryProblem, Kind, Member, MemberError};
 
 /// `xz -9` needs 65 MiB to decompress.
-const XZ_MEMORY_KIB: u32 = 96 << 10;
+pub(super) const XZ_MEMORY_KIB: u32 = 96 << 10;
 
 /// Opens the package file at `path`, spooling at most `limit` bytes into `folder`.
 ///
@@ -64,7 +64,8 @@ fn spool_data(file: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
     Err(invalid("it has no `data.tar`"))
 }
 
-fn decompress(from: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
+/// Copies at most one byte more than `limit` into a file without a name in `folder`.
+pub(super) fn decompress(from: impl Read, folder: &Path, limit: u64) -> io::Result<File> {
     let mut spool = tempfile::tempfile_in(folder)?;
     let mut from = from.take(limit.saturating_add(1));
     let mut buffer = vec![0; 256 << 10];

@@ -18,6 +18,9 @@ use crate::shell::Shell;
 /// How many files are asked for at once.
 const PARALLEL: usize = 6;
 
+/// More than a file of unknown size may have.
+const RECEIVED_LIMIT: u64 = 8 << 30;
+
 /// Why a file can't be had.
 #[derive(Debug, Error)]
 pub enum DownloadError {
@@ -30,6 +33,14 @@ pub enum DownloadError {
         sha256: Digest,
         /// What each place answered.
         attempts: Vec<HttpError>,
+    },
+    /// The one place that has a file of unknown digest does not give it.
+    #[error("could not fetch `{name}`{}", listed(std::slice::from_ref(attempt)))]
+    Unreceived {
+        /// The file.
+        name: String,
+        /// What the place answered.
+        attempt: HttpError,
     },
     /// The cache can't be written.
     #[error(transparent)]
@@ -149,6 +160,37 @@ impl<'a> Downloads<'a> {
             }
         }
         Err(DownloadError::Unavailable { name: name.to_owned(), sha256: expected.sha256, attempts })
+    }
+
+    /// Downloads a file of which only the digest is known, or not even that, and says what it is.
+    ///
+    /// # Errors
+    /// If the server does not give it, or it is another one.
+    pub fn receive(
+        &self,
+        http: &Http,
+        url: &str,
+        sha256: Option<Digest>,
+    ) -> Result<Expected, DownloadError> {
+        let name = || url.rsplit('/').next().unwrap_or(url).to_owned();
+        let part = self.folder.join(format!("{}.received", Digest::of(url)));
+        let failed = |error| match error {
+            HttpError::Disk { source, .. } => CacheError::io("write", &part)(source).into(),
+            attempt => DownloadError::Unreceived { name: name(), attempt },
+        };
+        let found = http.save(url, RECEIVED_LIMIT, &part).map_err(failed)?;
+        if let Some(expected) = sha256.filter(|expected| *expected != found.sha256) {
+            let (url, found) = (url.to_owned(), found.sha256);
+            return Err(failed(HttpError::Content { url, expected, found }));
+        }
+        let path = self.path(found.sha256);
+        fs::rename(&part, &path).map_err(CacheError::io("rename into place", &path))?;
+        Ok(found)
+    }
+
+    /// Says that something is being downloaded.
+    pub fn say(&self, what: impl std::fmt::Display) {
+        self.shell.status("Downloading", what);
     }
 
     /// A bar for `total` bytes, hidden where there is no terminal.

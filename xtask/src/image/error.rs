@@ -8,12 +8,14 @@ use thiserror::Error;
 
 use super::archive::ArchiveError;
 use super::download::DownloadError;
+use super::fetched::FetchError;
 use super::layer::LayerError;
 use super::lock::LockError;
 use super::member::MemberError;
 use super::recipe::RecipeError;
 use super::release::ReleaseError;
 use super::resolve::ResolveError;
+use super::rust_dist::RustDistError;
 use super::standard_library::StandardLibraryError;
 use super::toolchain::ToolchainError;
 use super::tree::TreeError;
@@ -78,7 +80,13 @@ pub enum ImageError {
     /// A wheel that can't be had.
     #[error(transparent)]
     Wheel(#[from] WheelError),
-    /// A package or wheel that is refused.
+    /// A file or archive that can't be had.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A release of Rust that can't be had.
+    #[error(transparent)]
+    RustDist(#[from] RustDistError),
+    /// A package, archive or wheel that is refused.
     #[error(transparent)]
     Member(#[from] MemberError),
     /// Members that do not merge.
@@ -113,6 +121,8 @@ impl Diagnose for ImageError {
             | Self::Wheel(WheelError::Content { .. })
             | Self::Archive(ArchiveError::Release(_) | ArchiveError::Index { .. }) => Exit::Refused,
             Self::StandardLibrary(_) | Self::Toolchain(_) => Exit::Failed,
+            Self::Fetch(error) => error.exit(),
+            Self::RustDist(error) => error.exit(),
             Self::Archive(_)
             | Self::Download(_)
             | Self::Wheel(_)
@@ -158,6 +168,8 @@ impl Diagnose for ImageError {
                  `cargo xtask images lock` writes it anew"
                     .into(),
             ),
+            Self::Fetch(error) => error.hint(),
+            Self::RustDist(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             _ => None,
         }

@@ -130,6 +130,47 @@ impl Http {
         }
     }
 
+    /// The size of a file, if the server tells.
+    ///
+    /// # Errors
+    /// If it has no such file.
+    pub fn size(&self, url: &str) -> Result<Option<u64>, HttpError> {
+        let response = self.agent.head(url).call().map_err(|error| refused(url, error))?;
+        let length = response.headers().get("content-length");
+        Ok(length.and_then(|length| length.to_str().ok()?.parse().ok()))
+    }
+
+    /// Saves a file of which neither size nor digest is known yet, of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// If the server does not give it whole, or it is larger.
+    pub fn save(&self, url: &str, limit: u64, to: &Path) -> Result<Expected, HttpError> {
+        let disk = |source| HttpError::Disk { path: to.display().to_string(), source };
+        let mut response = self.request(url, 0)?;
+        let mut from = response.body_mut().as_reader();
+        let mut file = File::create(to).map_err(disk)?;
+        let (mut size, mut hasher) = (0, Hasher::new());
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let n = from.read(&mut buffer).map_err(|source| HttpError::Broken {
+                url: url.to_owned(),
+                received: size,
+                source,
+            })?;
+            if n == 0 {
+                break;
+            }
+            size += n as u64;
+            if size > limit {
+                return Err(HttpError::TooLarge { url: url.to_owned(), limit });
+            }
+            hasher.update(&buffer[..n]);
+            file.write_all(&buffer[..n]).map_err(disk)?;
+        }
+        file.sync_all().map_err(disk)?;
+        Ok(Expected { size, sha256: hasher.finish() })
+    }
+
     /// Downloads a file to `part`, going on from what is there already; `progress` is told of the
     /// bytes that arrive. The content is checked while it passes.
     ///
@@ -188,10 +229,14 @@ impl Http {
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        request.call().map_err(|error| match error {
-            ureq::Error::StatusCode(status) => HttpError::Status { url: url.to_owned(), status },
-            source => HttpError::Transport { url: url.to_owned(), source: Box::new(source) },
-        })
+        request.call().map_err(|error| refused(url, error))
+    }
+}
+
+fn refused(url: &str, error: ureq::Error) -> HttpError {
+    match error {
+        ureq::Error::StatusCode(status) => HttpError::Status { url: url.to_owned(), status },
+        source => HttpError::Transport { url: url.to_owned(), source: Box::new(source) },
     }
 }
 

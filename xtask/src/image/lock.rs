@@ -12,6 +12,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use super::fetched::LockedFetch;
+use super::rust_dist::LockedRust;
 use super::toolchain::LockedToolchain;
 use crate::cache::{CacheError, write_atomically};
 
@@ -52,6 +54,12 @@ pub struct Lock {
     /// Wheels.
     #[serde(default, rename = "wheel", skip_serializing_if = "Vec::is_empty")]
     pub wheels: Vec<LockedWheel>,
+    /// Files and archives from anywhere.
+    #[serde(default, rename = "fetch", skip_serializing_if = "Vec::is_empty")]
+    pub fetches: Vec<LockedFetch>,
+    /// Rust's own distribution.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rust: Option<LockedRust>,
     /// Packages that only the compilation of a standard library needs; they are in no image.
     #[serde(default, rename = "source", skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Package>,
@@ -89,8 +97,12 @@ pub enum LayerContent {
     Packages,
     /// A wheel, by name.
     Wheel(String),
+    /// Compiler and cargo of Rust's own distribution, by version.
+    Rust(String),
     /// The standard library of a target.
     Std(Triple),
+    /// A file or archive from anywhere, by address.
+    Fetch(String),
     /// The recipe's files and links.
     Files,
 }
@@ -100,7 +112,9 @@ impl std::fmt::Display for LayerContent {
         match self {
             Self::Packages => f.write_str("packages"),
             Self::Wheel(name) => write!(f, "wheel {name}"),
+            Self::Rust(version) => write!(f, "rust {version}"),
             Self::Std(target) => write!(f, "std {target}"),
+            Self::Fetch(url) => write!(f, "fetch {url}"),
             Self::Files => f.write_str("files"),
         }
     }
@@ -119,6 +133,8 @@ impl<'de> Deserialize<'de> for LayerContent {
             ("packages", "") => Ok(Self::Packages),
             ("files", "") => Ok(Self::Files),
             ("wheel", name) if !name.is_empty() => Ok(Self::Wheel(name.to_owned())),
+            ("rust", version) if !version.is_empty() => Ok(Self::Rust(version.to_owned())),
+            ("fetch", url) if !url.is_empty() => Ok(Self::Fetch(url.to_owned())),
             ("std", target) => target.parse().map(Self::Std).map_err(D::Error::custom),
             _ => Err(D::Error::custom(format_args!("`{text}` is no content of a layer"))),
         }

@@ -9,12 +9,14 @@ use super::archive::{self, Archive};
 use super::assemble::{Assembler, description, mirrors};
 use super::download::{Downloads, megabytes};
 use super::error::ImageError;
+use super::fetched;
 use super::http::Http;
 use super::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package, VERSION};
 use super::oci;
-use super::recipe::Recipe;
+use super::recipe::{Fetch, Recipe};
 use super::release::timestamp;
 use super::resolve::Index;
+use super::rust_dist;
 use super::standard_library;
 use super::toolchain::{self, LockedToolchain};
 use super::wheel;
@@ -49,7 +51,9 @@ pub(super) fn lock(
     for content in contents(&recipe) {
         let assembler = Assembler::new(images, &below, &recipe, &lock, runner, shell)?;
         let made = match &content {
-            LayerContent::Std(_) => remembered(images, &lock, &assembler, &content, &layers)?,
+            LayerContent::Std(target) if recipe.compiles(target) => {
+                remembered(images, &lock, &assembler, &content, &layers)?
+            }
             _ => assembler.layer(&content, &layers)?,
         };
         let (diff_id, size) = (made.diff_id, made.size);
@@ -78,6 +82,13 @@ fn contents(recipe: &Recipe) -> Vec<LayerContent> {
         contents.push(LayerContent::Packages);
     }
     contents.extend(recipe.wheels.iter().map(|wheel| LayerContent::Wheel(wheel.name.clone())));
+    for rust in &recipe.rust {
+        contents.push(LayerContent::Rust(rust.version.clone()));
+        let targets = rust_dist::targets(rust, &recipe.architecture).into_iter();
+        // One that is no triple has failed before.
+        contents.extend(targets.filter_map(|target| target.parse().ok()).map(LayerContent::Std));
+    }
+    contents.extend(recipe.fetches.iter().map(|fetch| LayerContent::Fetch(fetch.url.clone())));
     if !recipe.files.is_empty() || !recipe.links.is_empty() {
         contents.push(LayerContent::Files);
     }
@@ -116,6 +127,12 @@ fn resolve(
     let scratch = images.scratch()?;
     let fetch = |wheel| wheel::fetch(wheel, None, &downloads, &http, &scratch);
     let wheels: Vec<LockedWheel> = recipe.wheels.iter().map(fetch).collect::<Result<_, _>>()?;
+    let known = Lock::read(&images.recipes, image).ok();
+    let known = |url: &str| known.as_ref()?.fetches.iter().find(|fetch| fetch.url == url);
+    let fetch = |fetch: &Fetch| fetched::lock(fetch, known(&fetch.url), &http, &downloads);
+    let fetches = recipe.fetches.iter().map(fetch).collect::<Result<_, _>>()?;
+    let rust = |rust| rust_dist::lock(rust, architecture, &http, &downloads);
+    let rust = recipe.rust.first().map(rust).transpose()?;
     let from = below
         .last()
         .map(|locked| From { image: locked.lock.image.clone(), manifest: locked.lock.manifest });
@@ -133,6 +150,8 @@ fn resolve(
         layers: Vec::new(),
         packages,
         wheels,
+        fetches,
+        rust,
         sources,
         toolchains: Vec::new(),
     })
@@ -188,7 +207,8 @@ fn toolchains(
             }
             None => {
                 let content = LayerContent::Std(toolchain.target.clone());
-                let mut all = locks.iter().flat_map(|lock| &lock.layers);
+                // The uppermost is the one that is seen.
+                let mut all = locks.iter().rev().flat_map(|lock| &lock.layers);
                 all.find(|layer| layer.content == content).map(|layer| layer.diff_id)
             }
         };

@@ -3,16 +3,29 @@
 //! Only reading and checking. Digests, versions and sizes are not decided here but recorded in the
 //! lock; a recipe and the files it names are hashed into the lock, so that an edit is noticed.
 
+mod check;
+mod error;
+mod glob;
+mod parts;
+mod sources;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::Path;
 
-use glob::{Pattern, PatternError};
 use keyway_manifest::{Digest, Hasher, Triple};
-use serde::{Deserialize, Deserializer};
-use thiserror::Error;
+use serde::Deserialize;
+
+pub use self::error::RecipeError;
+pub use self::glob::Glob;
+pub use self::parts::{
+    FileEntry, LinkEntry, LinkerCommand, Omission, StandardLibrary, Toolchain, Wheel,
+};
+pub use self::sources::{Fetch, Rust, Unpack};
+
+pub(super) use self::check::is_private;
+use self::parts::line_feeds;
 
 /// What an image is made of.
 #[derive(Debug, Deserialize)]
@@ -41,6 +54,12 @@ pub struct Recipe {
     /// Wheels unpacked into the image.
     #[serde(default, rename = "wheel")]
     pub wheels: Vec<Wheel>,
+    /// Rust's own distribution, in one version at most.
+    #[serde(default)]
+    pub rust: Vec<Rust>,
+    /// Files and archives from anywhere.
+    #[serde(default, rename = "fetch")]
+    pub fetches: Vec<Fetch>,
     /// Standard libraries compiled in the image.
     #[serde(default, rename = "std")]
     pub standard_libraries: Vec<StandardLibrary>,
@@ -56,196 +75,6 @@ pub struct Recipe {
     /// Environment of commands in the image.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-}
-
-/// A dependency that does not follow, and why the image can do without.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Omission {
-    /// The package.
-    pub package: String,
-    /// The reason, for people.
-    pub why: String,
-}
-
-/// A wheel and where it goes.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Wheel {
-    /// The project's name.
-    pub name: String,
-    /// The version.
-    pub version: String,
-    /// The platform tag, such as `manylinux2014_x86_64`.
-    pub platform: String,
-    /// The member folder that is unpacked; the rest of the wheel is left out.
-    pub member: String,
-    /// Where that folder goes.
-    pub into: String,
-}
-
-/// A standard library compiled from source in the image.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StandardLibrary {
-    /// For which target.
-    pub target: Triple,
-    /// The package with its source; it is in no image that plugins are built in.
-    pub source: String,
-    /// The package with the host's standard library, where the image below has none: what compiles
-    /// the source has build scripts. It is in no image either.
-    pub bootstrap: Option<String>,
-}
-
-/// A file from beside the recipe.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileEntry {
-    /// Where it goes.
-    pub path: String,
-    /// Its place below the recipe's folder.
-    pub source: PathBuf,
-    /// Whether it is a program.
-    #[serde(default)]
-    pub executable: bool,
-}
-
-impl FileEntry {
-    /// The file's content with line feeds alone, so that a checkout with other line ends makes the
-    /// same image.
-    ///
-    /// # Errors
-    /// If it can't be read.
-    pub fn content(&self, folder: &Path, image: &str) -> Result<Vec<u8>, RecipeError> {
-        let path = folder.join(&self.source);
-        let error =
-            |source| RecipeError::Read { image: image.to_owned(), path: path.clone(), source };
-        fs::read(&path).map(line_feeds).map_err(error)
-    }
-}
-
-/// A symbolic link.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinkEntry {
-    /// Where it goes.
-    pub path: String,
-    /// What it says.
-    pub target: String,
-}
-
-/// A target that the image builds for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Toolchain {
-    /// The target.
-    pub target: Triple,
-    /// The package that carries its standard library, unless the image compiles one.
-    pub std: Option<String>,
-    /// The C runtime that is linked against, such as `glibc-2.17`.
-    pub crt: String,
-    /// The linker.
-    pub linker: LinkerCommand,
-}
-
-/// A linker and how to ask for its version.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LinkerCommand {
-    /// Its name.
-    pub name: String,
-    /// The command of whose first line of output the last word is the version.
-    pub command: Vec<String>,
-}
-
-/// A pattern over paths in an image.
-#[derive(Debug, Clone)]
-pub struct Glob(Pattern);
-
-impl Glob {
-    /// Whether it names a path or a folder above it.
-    pub fn covers(&self, path: &str) -> bool {
-        let options = glob::MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: false,
-        };
-        let mut end = path.len();
-        loop {
-            if self.0.matches_with(&path[..end], options) {
-                return true;
-            }
-            match path[..end].rfind('/') {
-                Some(slash) => end = slash,
-                None => return false,
-            }
-        }
-    }
-}
-
-impl FromStr for Glob {
-    type Err = PatternError;
-
-    fn from_str(text: &str) -> Result<Self, PatternError> {
-        Pattern::new(text).map(Self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Glob {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Why a recipe can't be used.
-#[derive(Debug, Error)]
-pub enum RecipeError {
-    /// A file of it can't be read.
-    #[error("could not read `{path}` of the recipe of image `{image}`")]
-    Read {
-        /// The image.
-        image: String,
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// There is no recipe of that name.
-    #[error("no recipe for image `{image}`: `{path}` does not exist")]
-    Missing {
-        /// The image.
-        image: String,
-        /// Where it would lie.
-        path: PathBuf,
-    },
-    /// It is not of the form.
-    #[error("`{path}` is no recipe")]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong where.
-        source: Box<toml::de::Error>,
-    },
-    /// A field holds what it must not.
-    #[error("`{path}`: {field} `{value}` {problem}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// An image stands on itself.
-    #[error("image `{image}` stands on itself: {chain}")]
-    Cycle {
-        /// The image.
-        image: String,
-        /// The `from` fields, in order.
-        chain: String,
-    },
 }
 
 impl Recipe {
@@ -279,70 +108,10 @@ impl Recipe {
         Ok((recipe, hasher.finish()))
     }
 
-    fn check(&self, path: &Path) -> Result<(), RecipeError> {
-        let invalid = |field, value: &str, problem| RecipeError::Invalid {
-            path: path.to_owned(),
-            field,
-            value: value.to_owned(),
-            problem,
-        };
-        let inside = |field, value: &str| {
-            let plain = !value.is_empty()
-                && value.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-            if plain { Ok(()) } else { Err(invalid(field, value, "is no plain relative path")) }
-        };
-        let word = |field, value: &str| {
-            let plain = value.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b));
-            if plain { Ok(()) } else { Err(invalid(field, value, "is no plain name")) }
-        };
-        word("suite", &self.suite)?;
-        word("architecture", &self.architecture)?;
-        self.from.iter().try_for_each(|name| word("from", name))?;
-        self.packages.iter().try_for_each(|name| word("package", name))?;
-        for omission in &self.without {
-            if omission.why.trim().is_empty() {
-                return Err(invalid("without", &omission.package, "gives no reason"));
-            }
-        }
-        for wheel in &self.wheels {
-            word("wheel name", &wheel.name)?;
-            word("wheel version", &wheel.version)?;
-            word("wheel platform", &wheel.platform)?;
-            inside("wheel member", &wheel.member)?;
-            inside("wheel into", &wheel.into)?;
-        }
-        for file in &self.files {
-            inside("file path", &file.path)?;
-            inside("file source", &file.source.to_string_lossy())?;
-        }
-        for link in &self.links {
-            inside("link path", &link.path)?;
-        }
-        for toolchain in &self.toolchains {
-            if toolchain.linker.command.is_empty() {
-                return Err(invalid(
-                    "toolchain",
-                    toolchain.target.as_str(),
-                    "names no command for its linker",
-                ));
-            }
-        }
-        Ok(())
+    /// Whether the image compiles its standard library for a target.
+    pub fn compiles(&self, target: &Triple) -> bool {
+        self.standard_libraries.iter().any(|library| library.target == *target)
     }
-}
-
-fn line_feeds(bytes: Vec<u8>) -> Vec<u8> {
-    if !bytes.contains(&b'\r') {
-        return bytes;
-    }
-    let mut out = Vec::with_capacity(bytes.len());
-    for (at, byte) in bytes.iter().enumerate() {
-        if *byte != b'\r' || bytes.get(at + 1) != Some(&b'\n') {
-            out.push(*byte);
-        }
-    }
-    out
 }
 
 /// The names of all recipes in `folder`, sorted.

@@ -233,14 +233,28 @@ fn digest(path: &Path) -> io::Result<(u64, Digest)> {
 /// # Errors
 /// If it is no zip archive, or holds an entry that no layer may have.
 pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member, MemberError> {
-    let format = Member::format(name, "a wheel");
+    unzip(path, name, "a wheel", |path| {
+        Some(format!("{into}/{}", path.strip_prefix(member)?.strip_prefix('/')?))
+    })
+}
+
+/// Opens a zip archive; `place` says where in the image a path of it goes, if anywhere.
+///
+/// # Errors
+/// If it is none, or holds an entry that no layer may have.
+pub(super) fn unzip(
+    path: &Path,
+    name: &str,
+    format: &'static str,
+    place: impl Fn(&str) -> Option<String>,
+) -> Result<Member, MemberError> {
+    let format = Member::format(name, format);
     let archive = File::open(path).map_err(&format)?;
     let mut archive = ZipArchive::new(archive).map_err(|error| format(io::Error::other(error)))?;
     let mut entries = Entries::of(name);
     for at in 0..archive.len() {
         let file = archive.by_index_raw(at).map_err(|error| format(io::Error::other(error)))?;
-        let path = entries.path(file.name_raw())?;
-        let Some(rest) = path.strip_prefix(member).and_then(|rest| rest.strip_prefix('/')) else {
+        let Some(placed) = place(&entries.path(file.name_raw())?) else {
             continue;
         };
         let raw_mode = file.unix_mode().unwrap_or(0o644);
@@ -256,7 +270,7 @@ pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member,
             }
         };
         // A zip archive knows local time only: every time is the epoch.
-        entries.add(format!("{into}/{rest}"), kind, mode, u64::MAX)?;
+        entries.add(placed, kind, mode, u64::MAX)?;
     }
     let content = Content::Zip(Box::new(archive));
     Ok(Member { name: name.to_owned(), entries: entries.finish(), content })

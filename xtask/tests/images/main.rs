@@ -4,10 +4,12 @@
 mod archives;
 mod debian;
 mod errors;
+mod fetched;
 mod fixture;
 mod layers;
 mod lifecycle;
 mod resolving;
+mod rust_dist;
 mod server;
 mod transfers;
 mod trees;

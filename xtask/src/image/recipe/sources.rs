@@ -1,0 +1,71 @@
+//! The tables of a recipe that name what comes from outside of the Debian archive.
+
+use keyway_manifest::{Digest, Triple};
+use serde::Deserialize;
+
+/// Rust as its project distributes it: compiler, cargo, and a standard library for each target.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rust {
+    /// The release, such as `1.85.0`.
+    pub version: String,
+    /// Targets with a standard library, beside the image's own.
+    #[serde(default)]
+    pub targets: Vec<Triple>,
+    /// Digest of the release's channel manifest, for whoever does not trust a server's word.
+    pub manifest: Option<Digest>,
+}
+
+/// A file or archive from anywhere.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fetch {
+    /// Its address.
+    pub url: String,
+    /// Its digest; without one, the lock pins what was there when it was first locked.
+    pub sha256: Option<Digest>,
+    /// The folder that an archive is unpacked into, or the path of a file.
+    pub into: String,
+    /// What of an archive is unpacked: a folder, whose content goes `into`, or one file.
+    pub member: Option<String>,
+    /// What it is, where its name does not tell.
+    pub unpack: Option<Unpack>,
+    /// Whether a file is a program.
+    #[serde(default)]
+    pub executable: bool,
+}
+
+/// How a fetched file becomes part of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unpack {
+    /// A tar archive, plain or compressed by gzip, xz or zstd.
+    Tar,
+    /// A zip archive.
+    Zip,
+    /// Not at all: the file itself.
+    No,
+}
+
+impl Fetch {
+    /// The last part of its address, without what a query adds.
+    pub fn file(&self) -> &str {
+        let plain = self.url.split(['?', '#']).next().unwrap_or_default();
+        plain.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// How it becomes part of an image.
+    pub fn unpack(&self) -> Unpack {
+        self.unpack.unwrap_or_else(|| {
+            let file = self.file().to_ascii_lowercase();
+            let is = |endings: &[&str]| endings.iter().any(|ending| file.ends_with(ending));
+            if is(&[".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.zst", ".tzst"]) {
+                Unpack::Tar
+            } else if is(&[".zip"]) {
+                Unpack::Zip
+            } else {
+                Unpack::No
+            }
+        })
+    }
+}
