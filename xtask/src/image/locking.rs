@@ -52,7 +52,7 @@ pub(super) fn lock(
         let assembler = Assembler::new(images, &below, &recipe, &lock, runner, shell)?;
         let made = match &content {
             LayerContent::Std(target) if recipe.compiles(target) => {
-                remembered(images, &lock, &assembler, &content, &layers)?
+                remembered(images, &lock, &assembler, &content, &layers, shell)?
             }
             _ => assembler.layer(&content, &layers)?,
         };
@@ -165,6 +165,7 @@ fn remembered(
     assembler: &Assembler<'_>,
     content: &LayerContent,
     below: &[(String, Layer)],
+    shell: &Shell,
 ) -> Result<Layer, ImageError> {
     let mut key = Hasher::new();
     let image = assembler.image(below.to_vec());
@@ -184,6 +185,7 @@ fn remembered(
     if let Some(known) = known {
         return Ok(known);
     }
+    shell.detail("Compiling", format_args!("{content}, to be noted in `{}`", note.display()));
     let made = assembler.layer(content, below)?;
     write_atomically(&note, format!("{} {}\n", made.diff_id, made.size).as_bytes())?;
     Ok(made)
