@@ -113,14 +113,11 @@ impl Archive {
                     let path = format!("main/binary-{architecture}");
                     let index = format!("{path}/Packages.xz");
                     let (size, sha256) = release.index(&url, &index)?;
-                    // By its digest, so that a mirror that is being updated still has it; by its name,
-                    // since caches in front of mirrors don't all have the former.
-                    let by_digest = format!("dists/{suite}/{path}/by-hash/SHA256/{sha256}");
-                    let by_name = format!("dists/{suite}/{index}");
+                    // By its digest, so that a mirror that is being updated still has it.
+                    let address = format!("dists/{suite}/{path}/by-hash/SHA256/{sha256}");
                     let expected = Expected { size, sha256 };
                     let bar = downloads.bar(size);
-                    let addresses = mirrors.addresses(http, &by_digest);
-                    let addresses = addresses.chain(mirrors.addresses(http, &by_name));
+                    let addresses = mirrors.addresses(http, &address);
                     let file = downloads.fetch(http, &index, expected, addresses, &bar)?;
                     bar.finish_and_clear();
                     let index =
