@@ -4,10 +4,12 @@
 //! Slow (it may assemble the images), so it is behind the feature `end-to-end`; `cargo xtask ci` turns
 //! that on.
 
+mod kills;
 mod native;
 mod refusals;
 mod workspace;
 
+use std::fs;
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -38,6 +40,12 @@ fn the_same_bits_come_from_another_engine_and_folder() {
     }
     let copy = Copy::new("another folder");
     copy.xtask(&["build-plugins", "--engine", "docker"]);
+    assert_eq!(copy.digests(), first);
+    // The same daemon, without a look at this machine's folders.
+    fs::remove_dir_all(copy.path("dist")).expect("delete");
+    let arguments = ["build-plugins", "--engine", "docker"];
+    let copying = copy.command(&arguments).env("KEYWAY_DOCKER_MOUNTS", "copy");
+    copying.run().expect("it builds");
     assert_eq!(copy.digests(), first);
 }
 
