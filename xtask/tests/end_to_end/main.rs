@@ -69,6 +69,7 @@ fn the_same_bits_come_from_another_engine_and_folder() {
     let sent = compared(&copy);
     assert_eq!(sent.len(), 3 * 2, "{sent:#?}");
     assert!(sent.iter().all(|(path, digest)| first[path] == *digest), "{sent:#?}");
+    copy.delete_volumes();
 }
 
 #[test]
