@@ -132,7 +132,7 @@ fn c_libraries() {
     assert_data_eq!(
         check(&plugin.library, with(LibcFamily::Glibc, old)),
         str![
-            "KW602 libc: it needs a newer C library: found `glibc [..]` or newer, expected at most `2.2`, which is here"
+            "KW602 libc: it needs a newer C library: found `glibc [..]` or newer for `[..]@GLIBC_[..]`[..], expected at most `2.2`, which is here"
         ]
     );
     assert_data_eq!(
@@ -196,7 +196,7 @@ fn imports() {
     assert_data_eq!(
         check(&plugin.library, with(usual)),
         str![
-            "KW611 imports: it needs a library that is not allowed: found `libgcc_s.so.1`, expected what every `x86_64-unknown-linux-gnu` has"
+            "KW617 imports: it needs a library of the compiler that built it: found `libgcc_s.so.1`, expected it linked statically"
         ]
     );
 }
@@ -354,6 +354,94 @@ KW616 imports: it switches off protections of the process: found no NX_COMPAT, e
 KW616 imports: it switches off protections of the process: found neither DYNAMIC_BASE nor NX_COMPAT, expected both
 "#]]
     );
+}
+
+/// Code signatures, on libraries for macOS that are read and never run.
+#[test]
+fn code_signatures() {
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dylib");
+    let codes = |name: &str, target: &str, change: fn(&mut Vec<u8>)| {
+        let path = format!("../inspect/tests/libraries/macho-{name}.dylib");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let mut bytes = fs::read(path).expect("a library");
+        change(&mut bytes);
+        fs::write(&library, &bytes).expect("it is written");
+        let all = codes(&library, Expectation::for_target(target.parse().expect("a triple")));
+        all.into_iter().filter(|&code| code == Code::CodeSignature).collect::<Vec<_>>()
+    };
+    let (arm, intel) = ("aarch64-apple-darwin", "x86_64-apple-darwin");
+    assert_eq!(codes("aarch64", arm, |_| ()), []);
+    assert_eq!(codes("x86_64", intel, |_| ()), [], "it needs none");
+    // The last bytes of a signature may be padding, so what is changed is what was signed.
+    let flip = |bytes: &mut Vec<u8>| {
+        let symbol = b"_keyway_plugin_v1";
+        let at = bytes.windows(symbol.len()).position(|window| window == symbol);
+        bytes[at.expect("a symbol") + 1] ^= 1;
+    };
+    assert_eq!(codes("aarch64", arm, flip), [Code::CodeSignature]);
+    let magic = |bytes: &mut Vec<u8>| {
+        let magic = [0xfa, 0xde, 0x0c, 0x02];
+        let at = bytes.windows(4).position(|window| window == magic);
+        bytes[at.expect("a code directory")] = 0;
+    };
+    assert_eq!(codes("aarch64", arm, magic), [Code::CodeSignature]);
+}
+
+/// Which pairs of host and plugin are refused, though a loader might take the one or other: only the
+/// same triple will do.
+#[test]
+fn odd_hosts() {
+    let refused = |file: &str, built_for: &str, host: &str| {
+        let path = format!("../inspect/tests/libraries/{file}");
+        let bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a library");
+        let mut manifest =
+            canary::manifest(&fs::read(&*canary::LIBRARY).expect("it"), "libcanary.so");
+        manifest.target = built_for.parse().expect("a triple");
+        manifest.artifact.size = bytes.len() as u64;
+        manifest.artifact.sha256 = keyway_manifest::Digest::of(&bytes);
+        let plugin = Plugin::of(&bytes, manifest);
+        let codes = codes(&plugin.library, Expectation::for_target(host.parse().expect("one")));
+        let is_first = |code: &Code| {
+            matches!(
+                code,
+                Code::WrongFormat | Code::WrongMachine | Code::WrongSystem | Code::WrongTarget
+            )
+        };
+        codes.into_iter().filter(is_first).collect::<Vec<_>>()
+    };
+    let (gnu, musl) = ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl");
+    assert_eq!(refused("elf-x86_64.so", gnu, musl), [Code::WrongTarget]);
+    assert_eq!(refused("elf-musl.so", musl, gnu), [Code::WrongTarget]);
+    let both = [Code::WrongMachine, Code::WrongTarget];
+    let (arm, arm32) = ("aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf");
+    assert_eq!(refused("elf-aarch64.so", arm, arm32), both);
+    assert_eq!(refused("elf-x86_64.so", gnu, "i686-unknown-linux-gnu"), both);
+    assert_eq!(refused("elf-i686.so", "i686-unknown-linux-gnu", gnu), both);
+    assert_eq!(refused("elf-s390x.so", "s390x-unknown-linux-gnu", gnu), both);
+    let (mingw, msvc) = ("x86_64-pc-windows-gnu", "x86_64-pc-windows-msvc");
+    assert_eq!(refused("pe-x86_64.dll", mingw, msvc), [Code::WrongTarget]);
+    assert_eq!(refused("pe-x86_64.dll", mingw, mingw), []);
+}
+
+/// A DLL of the compiler is refused even if a list names it.
+#[test]
+fn compiler_runtimes() {
+    let path = "../inspect/tests/libraries/pe-x86_64.dll";
+    let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a DLL");
+    let needed = keyway_inspect::inspect(&bytes).expect("a DLL").facts.needed;
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dll");
+    let name = needed.iter().find(|name| name.len() >= 10).expect("a long name");
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes());
+    let at = at.expect("the name");
+    bytes[at..at + name.len()].fill(0);
+    bytes[at..at + 10].copy_from_slice(b"libgcc.dll");
+    fs::write(&library, &bytes).expect("the DLL is written");
+    let listed = ImportPolicy::Listed(BTreeSet::from(["*".to_owned()]));
+    let target = "x86_64-pc-windows-gnu".parse().expect("a triple");
+    let expectation = Expectation { imports: listed, ..Expectation::for_target(target) };
+    assert!(codes(&library, expectation).contains(&Code::CompilerRuntime));
 }
 
 #[cfg(unix)]
