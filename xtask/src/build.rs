@@ -93,6 +93,9 @@ impl Build<'_> {
         let ended =
             self.engine.run(&image, &command, &mut |stream, line| follower.line(stream, line));
         let built = follower.finish();
+        if let Ok(()) | Err(EngineError::CommandFailed { .. }) = ended {
+            self.engine.collect(&image, &command, &made(&built))?;
+        }
         match ended {
             Ok(()) => Ok(built),
             // Cargo's own status for a failed build. What did compile is delivered all the same.
@@ -257,6 +260,13 @@ impl Build<'_> {
         });
         units.sum::<usize>() as u64
     }
+}
+
+/// What a cargo run made that is looked at afterwards, with the lists of what it was made from.
+fn made(built: &Built) -> Vec<PathBuf> {
+    let libraries = built.libraries.values().flat_map(|library| &library.files);
+    let lists = libraries.clone().map(|file| file.with_extension("d"));
+    libraries.chain(built.programs.values()).cloned().chain(lists).collect()
 }
 
 /// The files that an artifact was made from beyond its plugin's folders and what is hashed anyway.

@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use keyway_manifest::Digest;
+use serde::{Deserialize, Serialize};
 
 /// An assembled image in the local store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +73,38 @@ pub enum Access {
     ReadOnly,
     /// Read and write it; what is written is owned by the caller.
     ReadWrite,
+}
+
+/// An engine that there is, whether or not it works here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineName {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// Linux namespaces.
+    Sandbox,
+}
+
+impl EngineName {
+    /// The order in which they are tried unless `targets.toml` says another.
+    pub const ORDER: [Self; 3] = [Self::Docker, Self::Podman, Self::Sandbox];
+
+    /// The name, as `--engine` takes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+            Self::Sandbox => "sandbox",
+        }
+    }
+}
+
+impl fmt::Display for EngineName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Runs a command inside an image, to its end. The image stage uses it to compile a std; an engine

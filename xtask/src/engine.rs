@@ -1,19 +1,29 @@
 //! Engines: run a command inside an image, and nothing else on this machine.
 //!
-//! An engine has a pure half, which turns a [`Command`] into an [`Invocation`] (a plain process to
-//! start), and an effect half, which puts the image where the engine finds it. Starting,
-//! streaming, stopping are the same for all engines and live in `process`.
+//! An engine has a pure half, which makes an [`Invocation`] (a plain process to start), and an effect
+//! half, which puts the image where the engine finds it. Starting, streaming, stopping are the same
+//! for all engines and live in `process`. What an engine can and can't do is asked of its
+//! [`Capabilities`], never of its name.
 //!
 //! Whatever the engine, a command sees the same: no network, a read-only root, an empty `/tmp`, the
 //! host name `keyway`, umask 022, the caller's user id, and only the environment it is given. So
 //! the engine is never part of what a build is keyed by. There is no engine that runs commands
 //! with the machine's own compiler, on purpose.
 
-mod docker;
+mod capabilities;
+mod client;
+mod containers;
 mod error;
+mod limits;
+mod listing;
+mod options;
+mod owner;
 mod process;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
+mod transfer;
+mod volumes;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,24 +34,41 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use crate::cache::Cache;
-use crate::container::{Command, Image, Runner};
+use crate::container::{Command, EngineName, Image, Runner};
 use crate::shell::Shell;
 
-pub use docker::{Daemon, Docker, Owner};
+pub use capabilities::{Between, Capabilities, Folders, Labels, Privilege};
+pub use client::{Client, Kind, Service};
+pub use containers::Containers;
 pub use error::{EngineError, Status, Unavailable};
+pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use sandbox::Sandbox;
 
 /// Which engine the user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum EngineChoice {
-    /// Docker if its daemon answers, else the sandbox
+    /// The first that works, in the order of `targets.toml`
     #[default]
     Auto,
-    /// Docker, through its command line
+    /// Docker, here or through `DOCKER_HOST`
     Docker,
+    /// Podman, as root or rootless
+    Podman,
     /// Linux namespaces, without a daemon
     Sandbox,
+}
+
+impl EngineChoice {
+    /// The engine, if one was named.
+    pub fn name(self) -> Option<EngineName> {
+        match self {
+            Self::Auto => None,
+            Self::Docker => Some(EngineName::Docker),
+            Self::Podman => Some(EngineName::Podman),
+            Self::Sandbox => Some(EngineName::Sandbox),
+        }
+    }
 }
 
 /// Where a line came from.
@@ -73,8 +100,8 @@ pub struct Invocation {
     pub program: OsString,
     /// Its arguments.
     pub args: Vec<OsString>,
-    /// How to end it, with everything that it started.
-    pub stop: Stop,
+    /// A command line that ends it if closing its standard input does not; none if killing it does.
+    pub force: Vec<OsString>,
     /// The command line inside, for messages.
     pub command: String,
 }
@@ -86,19 +113,13 @@ impl fmt::Display for Invocation {
     }
 }
 
-/// How to end an invocation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop {
-    /// Close its standard input, which it watches. That also happens when this process is killed.
-    CloseStdin,
-    /// Run another program. When this process is killed, the invocation gets SIGTERM.
-    Run(Vec<OsString>),
-}
-
 /// Runs commands inside images.
 pub trait Engine: Send + Sync {
     /// Its name, as `--engine` takes it.
     fn name(&self) -> &'static str;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
 
     /// Its name and version, for people.
     fn description(&self) -> String;
@@ -112,68 +133,104 @@ pub trait Engine: Send + Sync {
     /// If the image can't be loaded or unpacked.
     fn prepare(&self, image: &Image) -> Result<Prepared, EngineError>;
 
-    /// What will be started for `command`; no effects.
-    ///
-    /// # Errors
-    /// If a path or variable can't be passed to this engine.
-    fn invocation(&self, image: &Prepared, command: &Command) -> Result<Invocation, EngineError>;
-
     /// Runs `command` in `image` to its end and hands over each line that it writes, as it comes.
     ///
     /// # Errors
     /// If it can't be started, ends with a status other than 0, or the user interrupts it; nothing
-    /// is left running in any case.
+    /// of it is left running in any case.
     fn run(
         &self,
         image: &Image,
         command: &Command,
         on_line: &mut dyn FnMut(Stream, &str),
+    ) -> Result<(), EngineError>;
+
+    /// Runs a command whose folders no later command uses; when it is done, all that it made there
+    /// is on this machine.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; or if what it made can't be fetched.
+    fn run_once(&self, image: &Image, command: &Command) -> Result<(), EngineError> {
+        self.run(image, command, &mut |_, _| {})
+    }
+
+    /// Brings files that `command` made in its read-write folders to this machine, if they are not
+    /// there already; they are named by their paths inside, and one that is not there is left out.
+    ///
+    /// # Errors
+    /// If they can't be fetched.
+    fn collect(
+        &self,
+        image: &Image,
+        command: &Command,
+        files: &[PathBuf],
     ) -> Result<(), EngineError> {
-        let invocation = self.invocation(&self.prepare(image)?, command)?;
-        self.shell().detail("Running", &invocation);
-        process::execute(&invocation, on_line)
+        let _ = (image, command, files);
+        Ok(())
     }
 }
 
 impl<E: Engine + ?Sized> Runner for &E {
     fn run(&self, image: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(Engine::run(*self, image, command, &mut |_, _| {})?)
+        Ok(Engine::run_once(*self, image, command)?)
     }
 }
 
-/// The engine that `choice` stands for on this machine; says which, and why not another.
+/// The engine that `choice` stands for on this machine, the first in `order` that works if it is
+/// free; says which, and why not another.
 ///
 /// # Errors
 /// If the one that was asked for, or every one, does not work here; says what to do about each.
 pub fn select<'a>(
     choice: EngineChoice,
+    order: &[EngineName],
     cache: &Cache,
     shell: &'a Shell,
 ) -> Result<Box<dyn Engine + 'a>, EngineError> {
-    let engine = match choice {
-        EngineChoice::Docker => docker(shell)?,
-        EngineChoice::Sandbox => sandbox(cache, shell)?,
-        EngineChoice::Auto => match docker(shell) {
-            Ok(engine) => engine,
-            Err(no_docker) => {
-                shell.detail("Skipping", &no_docker);
-                sandbox(cache, shell)
-                    .map_err(|no_sandbox| EngineError::NoneAvailable(vec![no_docker, no_sandbox]))?
-            }
-        },
+    let engine = match choice.name() {
+        Some(name) => open(name, cache, shell)?,
+        None => first(order, cache, shell).map_err(EngineError::NoneAvailable)?,
     };
     shell.status("Using", format_args!("engine {}", engine.description()));
     Ok(engine)
 }
 
-/// Every engine with its description, or why it does not work here; for `doctor`.
-pub fn survey(cache: &Cache, shell: &Shell) -> Vec<(&'static str, Result<String, Unavailable>)> {
-    let describe = |engine: Box<dyn Engine + '_>| engine.description();
-    vec![("docker", docker(shell).map(describe)), ("sandbox", sandbox(cache, shell).map(describe))]
+fn first<'a>(
+    order: &[EngineName],
+    cache: &Cache,
+    shell: &'a Shell,
+) -> Result<Box<dyn Engine + 'a>, Vec<Unavailable>> {
+    let mut reasons = Vec::new();
+    for name in order {
+        match open(*name, cache, shell) {
+            Ok(engine) => return Ok(engine),
+            Err(reason) => {
+                shell.detail("Skipping", &reason);
+                reasons.push(reason);
+            }
+        }
+    }
+    Err(reasons)
 }
 
-fn docker<'a>(shell: &'a Shell) -> Result<Box<dyn Engine + 'a>, Unavailable> {
-    Ok(Box::new(Docker::new(Daemon::find()?, Owner::this_process(), shell)))
+/// Every engine with its description, or why it does not work here; for `doctor`.
+pub fn survey(cache: &Cache, shell: &Shell) -> Vec<(EngineName, Result<String, Unavailable>)> {
+    let describe = |engine: Box<dyn Engine + '_>| engine.description();
+    EngineName::ORDER.map(|name| (name, open(name, cache, shell).map(describe))).into()
+}
+
+fn open<'a>(
+    name: EngineName,
+    cache: &Cache,
+    shell: &'a Shell,
+) -> Result<Box<dyn Engine + 'a>, Unavailable> {
+    let kind = match name {
+        EngineName::Docker => Kind::Docker,
+        EngineName::Podman => Kind::Podman,
+        EngineName::Sandbox => return sandbox(cache, shell),
+    };
+    let service = Service::find(Client::of(kind))?;
+    Ok(Box::new(Containers::new(service, Owner::this_process(), cache.clone(), shell)))
 }
 
 #[cfg(target_os = "linux")]
@@ -188,7 +245,7 @@ fn sandbox<'a>(_: &Cache, _: &'a Shell) -> Result<Box<dyn Engine + 'a>, Unavaila
     Err(Unavailable {
         engine: "sandbox",
         reason: "it is made of Linux namespaces, and this is no Linux".into(),
-        hint: "use Docker".into(),
+        hint: "use Docker or Podman".into(),
     })
 }
 
@@ -211,7 +268,7 @@ fn environment(image: &Prepared, command: &Command) -> BTreeMap<String, String> 
 /// The host name inside.
 const HOST_NAME: &str = "keyway";
 
-/// The status with which `docker run` and the sandbox say that they, not the command, failed.
+/// The status with which the sandbox says that it, not the command, failed.
 const ENGINE_FAILED: i32 = 125;
 
 /// A command line for messages, quoted where a shell would need it.

@@ -11,6 +11,7 @@ pub mod archive;
 mod assemble;
 pub mod control;
 pub mod deb;
+pub mod dockerfile;
 pub mod download;
 mod error;
 pub mod fetched;
@@ -21,7 +22,9 @@ mod locking;
 pub mod member;
 pub mod mirror;
 pub mod oci;
+pub mod ready;
 pub mod recipe;
+pub mod reference;
 pub mod release;
 pub mod resolve;
 pub mod run;
@@ -259,9 +262,10 @@ fn compare(
 
 /// The image of `chain` with its documents, which must come out as the lock says.
 fn finish(name: &str, chain: &[Locked], layers: Vec<(String, Layer)>) -> Result<Image, ImageError> {
-    let recipes: Vec<&Recipe> = chain.iter().map(|locked| &locked.recipe).collect();
+    let documents: Vec<(&Recipe, &Lock)> =
+        chain.iter().map(|locked| (&locked.recipe, &locked.lock)).collect();
     let lock = &chain.last().expect("a chain ends with its image").lock;
-    let image = oci::image(assemble::description(name, &recipes, lock), layers);
+    let image = oci::image(assemble::description(name, &documents), layers);
     for (part, expected, found) in
         [("config", lock.config, image.config), ("manifest", lock.manifest, image.manifest)]
     {

@@ -11,6 +11,7 @@ use keyway_manifest::{Libc, Triple};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::container::EngineName;
 use crate::failure::{Diagnose, Exit};
 
 /// All targets of a workspace and those that are built when none is asked for.
@@ -18,6 +19,7 @@ use crate::failure::{Diagnose, Exit};
 pub struct TargetSet {
     targets: BTreeMap<Triple, Target>,
     default: Vec<Triple>,
+    engines: Vec<EngineName>,
 }
 
 /// One target: a triple with the image, linker, libc floor and imports that it is built with.
@@ -132,7 +134,14 @@ impl Diagnose for TargetsError {
 #[serde(deny_unknown_fields)]
 struct File {
     default: Vec<Triple>,
+    #[serde(default = "engines")]
+    engines: Vec<EngineName>,
     target: BTreeMap<Triple, Spec>,
+}
+
+/// The engines that are tried if the file does not say.
+fn engines() -> Vec<EngineName> {
+    EngineName::ORDER.into()
 }
 
 impl TargetSet {
@@ -161,12 +170,17 @@ impl TargetSet {
         }
         let targets = file.target.into_iter();
         let targets = targets.map(|(triple, spec)| (triple.clone(), Target { triple, spec }));
-        Ok(Self { targets: targets.collect(), default: file.default })
+        Ok(Self { targets: targets.collect(), default: file.default, engines: file.engines })
     }
 
     /// Every target, by triple.
     pub fn iter(&self) -> impl Iterator<Item = &Target> {
         self.targets.values()
+    }
+
+    /// The engines to try, in this order.
+    pub fn engines(&self) -> &[EngineName] {
+        &self.engines
     }
 
     /// Whether a target is built when none is asked for.

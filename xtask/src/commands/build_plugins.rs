@@ -75,8 +75,8 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let targets = TargetSet::read(&workspace.root().join("targets.toml"))?;
-    let targets = targets.select(&args.target)?;
+    let set = TargetSet::read(&workspace.root().join("targets.toml"))?;
+    let targets = set.select(&args.target)?;
     let _lock = lock(workspace, shell)?;
     let rebuild = if args.force { Rebuild::All } else { Rebuild::Stale };
     let cache = Cache::open()?;
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let mut tally = Tally::default();
     report_fresh(&plan, &survey, &mut tally, shell);
     if plan.steps.iter().any(|step| !step.is_fresh()) {
-        let engine = engine::select(args.engine, &cache, shell)?;
+        let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
         let processors = thread::available_parallelism();
         let n_jobs = args.jobs.or(processors.ok()).map_or(1, usize::from);
         let build =

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::cache::Cache;
+use crate::container::EngineName;
 use crate::engine::{self, EngineChoice};
 use crate::failure::{Diagnose, Exit, Failure};
 use crate::shell::Shell;
@@ -79,19 +80,15 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
 fn engines(choice: EngineChoice, cache: &Cache, shell: &Shell) -> Vec<Check> {
     let survey = engine::survey(cache, shell);
     let any = survey.iter().any(|(_, found)| found.is_ok());
-    let is_needed = |name: &str| match choice {
-        EngineChoice::Auto => !any,
-        EngineChoice::Docker => name == "docker",
-        EngineChoice::Sandbox => name == "sandbox",
-    };
-    let check = |(name, found): (&'static str, Result<String, engine::Unavailable>)| match found {
+    let is_needed = |name: EngineName| choice.name().map_or(!any, |asked| asked == name);
+    let check = |(name, found): (EngineName, Result<String, engine::Unavailable>)| match found {
         Ok(found) => {
-            let found = found.trim_start_matches(name).trim_start().to_owned();
-            Check { name, state: State::Works, found, hint: None }
+            let found = found.trim_start_matches(name.as_str()).trim_start().to_owned();
+            Check { name: name.as_str(), state: State::Works, found, hint: None }
         }
         Err(error) => {
             let state = if is_needed(name) { State::Missing } else { State::Absent };
-            Check { name, state, found: error.reason, hint: Some(error.hint) }
+            Check { name: name.as_str(), state, found: error.reason, hint: Some(error.hint) }
         }
     };
     survey.into_iter().map(check).collect()

@@ -8,10 +8,10 @@ use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
 
 use crate::cache::{Cache, write_atomically};
-use crate::container::{Command, Image, Runner};
+use crate::container::{Command, EngineName, Image, Runner};
 use crate::engine::{self, Engine, EngineChoice};
 use crate::failure::Failure;
-use crate::image::{ImageError, Images, tag, trusted_set};
+use crate::image::{ImageError, Images, Lock, tag, trusted_set};
 use crate::shell::Shell;
 use crate::workspace::Workspace;
 
@@ -87,6 +87,7 @@ struct Listed<'a> {
     manifest: Option<String>,
     size: Option<u64>,
     snapshot: Option<&'a str>,
+    rebuildable: Option<bool>,
 }
 
 fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
@@ -104,10 +105,11 @@ fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
         let lock = lock.ok();
         let size = found.as_ref().map(|image| image.layers.iter().map(|layer| layer.size).sum());
         shell.data(format_args!(
-            "{name:<12} {state:<8} {:<12} {:>6} {}",
+            "{name:<12} {state:<8} {:<12} {:>6} {}{}",
             lock.as_ref().map_or(String::new(), |lock| lock.config.short()),
             size.map_or(String::new(), |size: u64| format!("{} MB", size.div_ceil(1_000_000))),
             lock.as_ref().map_or("", |lock| lock.snapshot.as_str()),
+            if lock.as_ref().is_none_or(Lock::is_rebuildable) { "" } else { " not rebuildable" },
         ));
         shell.event(&Listed {
             event: "image",
@@ -117,6 +119,7 @@ fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
             manifest: lock.as_ref().map(|lock| lock.manifest.prefixed()),
             size,
             snapshot: lock.as_ref().map(|lock| lock.snapshot.as_str()),
+            rebuildable: lock.as_ref().map(Lock::is_rebuildable),
         });
     }
     Ok(())
@@ -196,7 +199,8 @@ impl Runner for OnDemand<'_> {
         let engine = match self.engine.get() {
             Some(engine) => engine,
             None => {
-                let selected = engine::select(self.choice, &self.cache, self.shell)?;
+                let selected =
+                    engine::select(self.choice, &EngineName::ORDER, &self.cache, self.shell)?;
                 self.engine.get_or_init(|| selected)
             }
         };

@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     }
     if !runnable.is_empty() {
         let plan = survey.plan(&runnable, &[], Rebuild::Stale)?;
-        let engine = engine::select(args.engine, &cache, shell)?;
+        let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
         let n_jobs = thread::available_parallelism().map_or(1, usize::from);
         let build =
             Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };

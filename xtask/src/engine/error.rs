@@ -74,6 +74,14 @@ pub enum EngineError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Files could not be brought to the engine or back.
+    #[error("{engine}: could not transfer files: {reason}")]
+    Transfer {
+        /// The engine.
+        engine: &'static str,
+        /// What failed, and how.
+        reason: String,
+    },
     /// The image could not be handed to the engine.
     #[error("{engine}: could not load image `{image}`: {reason}")]
     Load {
@@ -163,6 +171,7 @@ impl Diagnose for EngineError {
             | Self::Spawn { .. }
             | Self::NotStarted { .. }
             | Self::Lost { .. }
+            | Self::Transfer { .. }
             | Self::Load { .. }
             | Self::Pipe { .. } => Exit::Environment,
             #[cfg(target_os = "linux")]
@@ -178,9 +187,12 @@ impl Diagnose for EngineError {
             }
             #[cfg(target_os = "linux")]
             Self::Unpack { source, .. } => source.hint(),
+            Self::Transfer { .. } => {
+                Some("look whether the daemon still runs, then repeat the command".into())
+            }
             Self::Lost { .. } => Some("start the engine again, then repeat the command".into()),
-            Self::Unsupported { engine: "docker", .. } => {
-                Some("move the workspace or the cache, or use `--engine sandbox`".into())
+            Self::Unsupported { .. } => {
+                Some("move the workspace or the cache, or use another engine".into())
             }
             _ => None,
         }

@@ -1,18 +1,20 @@
-//! Starts an [`Invocation`], hands over its lines as they come, and ends it when the user asks.
+//! A process on this machine: starts it, hands its lines over as they come, and ends it when the
+//! user asks.
 //!
 //! Two threads read, one loop decides; the loop owns the child, so nothing is signalled that has
 //! already ended. The child gets a process group of its own: a Ctrl-C in the terminal reaches this
-//! process alone, which then ends the child in the way its engine needs.
+//! process alone, which then closes the child's standard input. Whatever an engine starts ends at
+//! that, and the kernel closes it as well when this process is killed.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::{EngineError, Status};
-use super::{ENGINE_FAILED, Invocation, Stop, Stream};
+use super::{ENGINE_FAILED, Invocation, Stream};
 use crate::interrupt;
 
 /// How often an interrupt is looked for while nothing is written.
@@ -24,110 +26,150 @@ const KEPT_LINES: usize = 40;
 /// How much of one line an error keeps.
 const KEPT_CHARS: usize = 400;
 
+/// Whether to go on reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    On,
+    Stop,
+}
+
+/// A process and its lines.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) invocation: Invocation,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Line>,
+    kept: Ending,
+}
+
 /// Runs `invocation` to its end.
 pub(super) fn execute(
-    invocation: &Invocation,
+    invocation: Invocation,
     on_line: &mut dyn FnMut(Stream, &str),
 ) -> Result<(), EngineError> {
-    let pipe = |source| EngineError::Pipe {
-        engine: invocation.engine,
-        program: invocation.program.to_string_lossy().into_owned(),
-        source,
-    };
-    let _waiting = interrupt::Waiting::begin();
-    let mut child = spawn(invocation)?;
-    let lines = read_lines(&mut child);
+    let mut process = Process::start(invocation)?;
     let mut ending = Ending::default();
-    let mut stopped = None;
-    loop {
-        match lines.recv_timeout(TICK) {
-            Ok(Ok((stream, line))) => {
-                ending.note(stream, &line);
-                on_line(stream, &line);
-            }
-            Ok(Err(source)) => {
-                stop(invocation, &mut child);
-                let _ = child.wait();
-                return Err(pipe(source));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        match stopped {
-            None if interrupt::requested() => {
-                stop(invocation, &mut child);
-                stopped = Some(Instant::now());
-            }
-            Some(since) if Instant::now() - since > GRACE => {
-                let _ = child.kill();
-                break;
-            }
-            _ => {}
-        }
-    }
-    let status = child.wait().map_err(pipe)?;
-    if stopped.is_some() || interrupt::requested() {
-        return Err(EngineError::Interrupted { command: invocation.command.clone() });
-    }
-    judge(invocation, status, ending)
+    process.follow(&mut |stream, line| {
+        let line = String::from_utf8_lossy(&line);
+        ending.note(stream, &line);
+        on_line(stream, &line);
+        Flow::On
+    })?;
+    let (status, _) = process.end()?;
+    judge(&process.invocation, status, ending)
 }
 
-fn spawn(invocation: &Invocation) -> Result<Child, EngineError> {
-    let mut command = Command::new(&invocation.program);
-    command.args(&invocation.args).stdout(Stdio::piped()).stderr(Stdio::piped());
-    match invocation.stop {
-        Stop::CloseStdin => command.stdin(Stdio::piped()),
-        Stop::Run(_) => command.stdin(Stdio::null()),
-    };
-    #[cfg(unix)]
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    #[cfg(target_os = "linux")]
-    if let Stop::Run(_) = invocation.stop {
-        end_with_parent(&mut command);
+impl Process {
+    /// Starts a process.
+    pub(super) fn start(invocation: Invocation) -> Result<Self, EngineError> {
+        let mut command = Command::new(&invocation.program);
+        command.args(&invocation.args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().map_err(|source| EngineError::Spawn {
+            engine: invocation.engine,
+            program: invocation.program.to_string_lossy().into_owned(),
+            source,
+        })?;
+        let (stdin, lines) = (child.stdin.take(), read_lines(&mut child));
+        Ok(Self { invocation, child, stdin, lines, kept: Ending::default() })
     }
-    command.spawn().map_err(|source| EngineError::Spawn {
-        engine: invocation.engine,
-        program: invocation.program.to_string_lossy().into_owned(),
-        source,
-    })
-}
 
-/// Has the kernel send SIGTERM to the child when the thread that spawned it is gone, which is this
-/// one and waits for it: so a `kill -9` of this process still stops the container.
-#[cfg(target_os = "linux")]
-fn end_with_parent(command: &mut Command) {
-    use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
-    use std::os::unix::process::CommandExt;
-
-    let parent = getpid();
-    let hook = move || {
-        set_parent_process_death_signal(Some(Signal::TERM))?;
-        // The parent may have ended before the line above.
-        if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
-    };
-    // SAFETY: between fork and exec the hook makes three system calls; it does not allocate, lock
-    // or touch memory that another thread of the parent may have left in between.
-    unsafe { command.pre_exec(hook) };
-}
-
-fn stop(invocation: &Invocation, child: &mut Child) {
-    match &invocation.stop {
-        Stop::CloseStdin => drop(child.stdin.take()),
-        Stop::Run(argv) => {
-            if let [program, args @ ..] = argv.as_slice() {
-                // If it fails, the next run sweeps what is left; the child is killed after GRACE.
-                let _ = duct::cmd(program, args)
-                    .stdin_null()
-                    .stdout_null()
-                    .stderr_null()
-                    .unchecked()
-                    .run();
-            }
+    /// Writes to its standard input. If it has ended, following it says so.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin {
+            let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
         }
     }
+
+    /// Hands over lines until `on_line` stops it or both streams have ended.
+    ///
+    /// # Errors
+    /// If a pipe breaks, or the user asks to stop; the process has ended then.
+    pub(super) fn follow(
+        &mut self,
+        on_line: &mut dyn FnMut(Stream, Vec<u8>) -> Flow,
+    ) -> Result<(), EngineError> {
+        let _waiting = interrupt::Waiting::begin();
+        let mut stopped = None;
+        loop {
+            match self.lines.recv_timeout(TICK) {
+                Ok(Ok((stream, line))) => {
+                    if on_line(stream, line) == Flow::Stop {
+                        break;
+                    }
+                }
+                Ok(Err(source)) => {
+                    let _ = self.end();
+                    return Err(self.pipe(source));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            match stopped {
+                None if interrupt::requested() => {
+                    self.stdin = None;
+                    stopped = Some(Instant::now());
+                }
+                Some(since) if Instant::now() - since > GRACE => {
+                    self.force();
+                    break;
+                }
+                _ => {}
+            }
+        }
+        if stopped.is_some() || interrupt::requested() {
+            let _ = self.end();
+            return Err(EngineError::Interrupted { command: self.invocation.command.clone() });
+        }
+        Ok(())
+    }
+
+    /// Closes its standard input and waits; by force if it takes too long.
+    pub(super) fn end(&mut self) -> Result<(ExitStatus, Ending), EngineError> {
+        self.stdin = None;
+        let deadline = Instant::now() + GRACE;
+        loop {
+            match self.lines.recv_timeout(TICK) {
+                Ok(Ok((stream, line))) => self.kept.note(stream, &String::from_utf8_lossy(&line)),
+                Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => {
+                    self.force();
+                    break;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+        let status = self.child.wait().map_err(|source| self.pipe(source))?;
+        Ok((status, std::mem::take(&mut self.kept)))
+    }
+
+    /// Keeps what was read, for [`Self::end`] to return.
+    pub(super) fn keep(&mut self, ending: Ending) {
+        self.kept = ending;
+    }
+
+    fn force(&mut self) {
+        if let [program, args @ ..] = self.invocation.force.as_slice() {
+            // If it fails, the next run sweeps what is left.
+            let command = duct::cmd(program, args).stdin_null().stdout_null().stderr_null();
+            let _ = command.unchecked().run();
+        }
+        let _ = self.child.kill();
+    }
+
+    fn pipe(&self, source: io::Error) -> EngineError {
+        EngineError::Pipe {
+            engine: self.invocation.engine,
+            program: self.invocation.program.to_string_lossy().into_owned(),
+            source,
+        }
+    }
 }
 
-type Line = io::Result<(Stream, String)>;
+type Line = io::Result<(Stream, Vec<u8>)>;
 
 fn read_lines(child: &mut Child) -> Receiver<Line> {
     // Bounded, so that a slow reader of ours slows the child instead of filling memory.
@@ -145,16 +187,15 @@ fn read_lines(child: &mut Child) -> Receiver<Line> {
 
 fn read_stream(stream: Stream, pipe: impl Read, sender: &SyncSender<Line>) {
     let mut reader = BufReader::with_capacity(1 << 16, pipe);
-    let mut bytes = Vec::new();
     loop {
-        bytes.clear();
+        let mut bytes = Vec::new();
         let line = match reader.read_until(b'\n', &mut bytes) {
             Ok(0) => return,
             Ok(_) => {
                 if bytes.last() == Some(&b'\n') {
                     bytes.pop();
                 }
-                Ok((stream, String::from_utf8_lossy(&bytes).into_owned()))
+                Ok((stream, bytes))
             }
             Err(error) => Err(error),
         };
@@ -166,14 +207,14 @@ fn read_stream(stream: Stream, pipe: impl Read, sender: &SyncSender<Line>) {
 }
 
 /// The end of both streams. What a person needs is on stderr nearly always; stdout may be JSON.
-#[derive(Default)]
-struct Ending {
+#[derive(Debug, Default)]
+pub(super) struct Ending {
     stdout: VecDeque<String>,
     stderr: VecDeque<String>,
 }
 
 impl Ending {
-    fn note(&mut self, stream: Stream, line: &str) {
+    pub(super) fn note(&mut self, stream: Stream, line: &str) {
         let kept = match stream {
             Stream::Stdout => &mut self.stdout,
             Stream::Stderr => &mut self.stderr,
@@ -187,13 +228,36 @@ impl Ending {
         });
     }
 
-    fn lines(self) -> Vec<String> {
+    pub(super) fn lines(self) -> Vec<String> {
         if self.stderr.is_empty() { self.stdout.into() } else { self.stderr.into() }
+    }
+
+    /// The last line of stderr that begins with one of `prefixes`, without it.
+    pub(super) fn last_from(&self, prefixes: &[&str]) -> Option<String> {
+        self.stderr.iter().rev().find_map(|line| {
+            prefixes.iter().find_map(|prefix| line.strip_prefix(prefix)).map(str::to_owned)
+        })
+    }
+
+    /// Why a client could not start a container, in its own words.
+    pub(super) fn reason(&self, engine: &str) -> Option<String> {
+        let own = format!("{engine}: ");
+        let line = self.last_from(&[&own, "Error: "]).or_else(|| self.stderr.back().cloned())?;
+        let line = line.strip_prefix("Error response from daemon: ").unwrap_or(&line);
+        Some(line.trim_end_matches(&format!("See '{engine} run --help'.")).trim().to_owned())
+    }
+
+    /// What a client says when its daemon goes away under it.
+    pub(super) fn loss(&self) -> Option<String> {
+        const LOST: &str = "error waiting for container: ";
+        let line = self.stderr.iter().rev().find(|line| line.contains(LOST))?;
+        let reason = line.rsplit(LOST).next().unwrap_or(line);
+        Some(reason.trim_end_matches('"').to_owned())
     }
 }
 
-/// Tells apart the engine's failures from the command's: statuses 125 to 127 are the engine's if
-/// the line that its client then writes is there too.
+/// Tells apart the sandbox's failures from the command's: statuses 125 to 127 are its own if the
+/// line that it then writes is there too.
 fn judge(invocation: &Invocation, status: ExitStatus, ending: Ending) -> Result<(), EngineError> {
     if status.success() {
         return Ok(());
@@ -204,22 +268,8 @@ fn judge(invocation: &Invocation, status: ExitStatus, ending: Ending) -> Result<
         Some(code) => Status::from_shell(code),
         None => Status::Signal(signal(status)),
     };
-    let find = |is_it: &dyn Fn(&String) -> bool| ending.stderr.iter().find(|line| is_it(line));
-    // The client's words when the daemon's socket closes under it.
-    const LOST: &str = "error waiting for container: ";
-    let lost = |line: &String| line.contains(LOST);
-    if let (Stop::Run(_), Some(line)) = (&invocation.stop, find(&lost)) {
-        let reason = line.rsplit(LOST).next().unwrap_or(line).trim_end_matches('"').to_owned();
-        return Err(EngineError::Lost { engine, command, reason });
-    }
-    // The second is what Docker's own process 1 says when it can't execute the command.
-    let prefix = format!("{engine}: ");
-    let own = |line: &String| line.starts_with(&prefix) || line.starts_with("[FATAL tini ");
-    if let (Status::Code(ENGINE_FAILED..=127), Some(line)) = (status, find(&own)) {
-        let reason = line
-            .trim_start_matches(&prefix)
-            .trim_start_matches("Error response from daemon: ")
-            .to_owned();
+    let own = ending.last_from(&[&format!("{engine}: ")]);
+    if let (Status::Code(ENGINE_FAILED..=127), Some(reason)) = (status, own) {
         return Err(EngineError::NotStarted { engine, command, reason });
     }
     Err(EngineError::CommandFailed { command, status, output: ending.lines() })

@@ -14,7 +14,8 @@ mod tree;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::{Engine, EngineError, Invocation, Prepared, Shelf, Stop, Unavailable};
+use super::capabilities::{Between, Capabilities, Folders, Labels};
+use super::{Engine, EngineError, Invocation, Prepared, Shelf, Stream, Unavailable, process};
 use crate::cache::Cache;
 use crate::container::{Access, Command, Image};
 use crate::shell::Shell;
@@ -73,9 +74,38 @@ impl<'a> Sandbox<'a> {
     }
 }
 
+impl Sandbox<'_> {
+    /// What is started for `command`; no effects.
+    ///
+    /// # Errors
+    /// If a path has no place in a root.
+    pub fn invocation(
+        &self,
+        image: &Prepared,
+        command: &Command,
+    ) -> Result<Invocation, EngineError> {
+        Ok(Invocation {
+            engine: NAME,
+            program: self.program.clone().into_os_string(),
+            args: arguments(image, command)?,
+            force: Vec::new(),
+            command: super::display(&command.argv),
+        })
+    }
+}
+
 impl Engine for Sandbox<'_> {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            folders: Folders::Mounted,
+            privilege: privileges::own(),
+            labels: Labels::Absent,
+            between: Between::Anew,
+        }
     }
 
     fn description(&self) -> String {
@@ -94,14 +124,15 @@ impl Engine for Sandbox<'_> {
         })
     }
 
-    fn invocation(&self, image: &Prepared, command: &Command) -> Result<Invocation, EngineError> {
-        Ok(Invocation {
-            engine: NAME,
-            program: self.program.clone().into_os_string(),
-            args: arguments(image, command)?,
-            stop: Stop::CloseStdin,
-            command: super::display(&command.argv),
-        })
+    fn run(
+        &self,
+        image: &Image,
+        command: &Command,
+        on_line: &mut dyn FnMut(Stream, &str),
+    ) -> Result<(), EngineError> {
+        let invocation = self.invocation(&self.prepare(image)?, command)?;
+        self.shell.detail("Running", &invocation);
+        process::execute(invocation, on_line)
     }
 }
 

@@ -1,38 +1,43 @@
 //! Layers made of what a lock names: packages, a wheel, files, or a standard library.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use keyway_manifest::Digest;
+
 use super::deb;
+use super::dockerfile;
 use super::download::Downloads;
 use super::error::ImageError;
 use super::fetched;
 use super::http::Http;
 use super::layer;
-use super::lock::{LayerContent, Lock, LockError, Package};
+use super::lock::{LayerContent, Lock, LockError, LockedLayer, Package};
 use super::member::{Content, Data, Entries, Kind, Member, MemberError};
 use super::mirror::{self, Mirrors};
 use super::oci::{self, Description};
 use super::recipe::{Glob, Recipe};
+use super::reference;
 use super::run::Scratch;
 use super::rust_dist::{self, Component};
 use super::rust_installer;
 use super::standard_library;
 use super::tree::{Below, Filter, Tree};
 use super::wheel;
-use super::{Images, Locked};
+use super::{Images, Locked, stored};
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
 
 /// More than the largest package of the archive unpacks to.
-const UNPACKED_LIMIT: u64 = 8 << 30;
+pub(super) const UNPACKED_LIMIT: u64 = 8 << 30;
 
 /// Makes the layers of one image.
 pub(super) struct Assembler<'a> {
     images: &'a Images,
-    /// The recipe of the image, after those of the images below.
-    recipes: Vec<&'a Recipe>,
+    /// The image, after those below.
+    chain: Vec<(&'a Recipe, &'a Lock)>,
     recipe: &'a Recipe,
     lock: &'a Lock,
     runner: &'a dyn Runner,
@@ -55,7 +60,11 @@ impl<'a> Assembler<'a> {
     ) -> Result<Self, ImageError> {
         Ok(Self {
             images,
-            recipes: below.iter().map(|locked| &locked.recipe).chain([recipe]).collect(),
+            chain: below
+                .iter()
+                .map(|locked| (&locked.recipe, &locked.lock))
+                .chain([(recipe, lock)])
+                .collect(),
             recipe,
             lock,
             runner,
@@ -85,6 +94,7 @@ impl<'a> Assembler<'a> {
                 self.write(members, below, self.filter())
             }
             LayerContent::Files => self.write(vec![self.files()?], below, Filter::default()),
+            LayerContent::Reference(at) | LayerContent::Dockerfile(at) => self.ready(content, *at),
             LayerContent::Fetch(url) => {
                 let members = vec![self.fetched(url)?];
                 self.write(members, below, self.filter())
@@ -110,7 +120,7 @@ impl<'a> Assembler<'a> {
     /// An image of some layers that only serves to run something in. Engines show its name.
     pub(super) fn image(&self, layers: Vec<(String, Layer)>) -> Image {
         let name = format!("{}.unfinished", self.lock.image);
-        oci::image(description(&name, &self.recipes, self.lock), layers)
+        oci::image(description(&name, &self.chain), layers)
     }
 
     fn filter(&self) -> Filter<'a> {
@@ -211,6 +221,31 @@ impl<'a> Assembler<'a> {
         Ok(members.collect::<Result<_, _>>()?)
     }
 
+    /// A layer of an image that others made; it may be there already, since they come together.
+    fn ready(&self, content: &LayerContent, at: usize) -> Result<Layer, ImageError> {
+        let ready = self.lock.ready.as_ref();
+        let blob = ready.and_then(|ready| ready.blobs.get(at.checked_sub(1)?));
+        let blob = blob.ok_or_else(|| self.incomplete(content))?;
+        if let Some(reference) = &self.recipe.reference {
+            let (from, to) = ((&self.http, &self.downloads), (&*self.scratch, &*self.store));
+            return Ok(reference::layer(reference, blob, UNPACKED_LIMIT, from, to)?);
+        }
+        let expected =
+            LockedLayer { content: content.clone(), diff_id: blob.diff_id, size: blob.size };
+        if let Some(layer) = stored(&self.store, &expected) {
+            return Ok(layer);
+        }
+        let path = self.recipe.dockerfile.as_ref().ok_or_else(|| self.incomplete(content))?;
+        let path = self.images.recipes.join(path);
+        let built = dockerfile::build(&path, UNPACKED_LIMIT, &self.scratch, &self.store)?;
+        stored(&self.store, &expected).ok_or_else(|| ImageError::NotRebuildable {
+            image: self.lock.image.clone(),
+            part: content.to_string(),
+            expected: blob.diff_id,
+            found: built.layers.get(at - 1).map_or_else(|| Digest::of(""), |layer| layer.diff_id),
+        })
+    }
+
     fn incomplete(&self, content: &LayerContent) -> ImageError {
         let (image, content) = (self.lock.image.clone(), content.clone());
         LockError::Incomplete { image, content }.into()
@@ -265,8 +300,13 @@ pub(super) fn mirrors(images: &Images, suite: &str, epoch: Option<u64>) -> Mirro
 
 /// What the documents of an image say; the environment is that of all images below, the upper ones
 /// overriding.
-pub(super) fn description(name: &str, recipes: &[&Recipe], lock: &Lock) -> Description {
-    let env = recipes.iter().flat_map(|recipe| recipe.env.clone()).collect();
+pub(super) fn description(name: &str, chain: &[(&Recipe, &Lock)]) -> Description {
+    let mut env = BTreeMap::new();
+    for (recipe, lock) in chain {
+        env.extend(lock.ready.iter().flat_map(|ready| ready.env.clone()));
+        env.extend(recipe.env.clone());
+    }
+    let (_, lock) = chain.last().expect("a chain ends with its image");
     let (architecture, epoch) = (lock.architecture.clone(), lock.epoch);
     Description { name: name.to_owned(), architecture, env, epoch }
 }

@@ -7,12 +7,14 @@ use keyway_manifest::{Digest, Triple};
 use thiserror::Error;
 
 use super::archive::ArchiveError;
+use super::dockerfile::DockerfileError;
 use super::download::DownloadError;
 use super::fetched::FetchError;
 use super::layer::LayerError;
 use super::lock::LockError;
 use super::member::MemberError;
 use super::recipe::RecipeError;
+use super::reference::ReferenceError;
 use super::release::ReleaseError;
 use super::resolve::ResolveError;
 use super::rust_dist::RustDistError;
@@ -40,6 +42,20 @@ pub enum ImageError {
         /// The image.
         image: String,
         /// The layer or document.
+        part: String,
+        /// The digest in the lock.
+        expected: Digest,
+        /// The one that came out.
+        found: Digest,
+    },
+    /// A Dockerfile was built to something else than the lock says, which none can help.
+    #[error(
+        "image `{image}` is not rebuildable: {part} came out as {found}, the lock expects {expected}"
+    )]
+    NotRebuildable {
+        /// The image.
+        image: String,
+        /// The layer.
         part: String,
         /// The digest in the lock.
         expected: Digest,
@@ -80,6 +96,12 @@ pub enum ImageError {
     /// A wheel that can't be had.
     #[error(transparent)]
     Wheel(#[from] WheelError),
+    /// A ready image that can't be had.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A Dockerfile that can't be built.
+    #[error(transparent)]
+    Dockerfile(#[from] DockerfileError),
     /// A file or archive that can't be had.
     #[error(transparent)]
     Fetch(#[from] FetchError),
@@ -116,12 +138,15 @@ impl Diagnose for ImageError {
             Self::Lock(LockError::Write(_)) => Exit::Environment,
             Self::Lock(_) => Exit::Usage,
             Self::OtherDigest { .. }
+            | Self::NotRebuildable { .. }
             | Self::Member(_)
             | Self::Tree(_)
             | Self::Wheel(WheelError::Content { .. })
             | Self::Archive(ArchiveError::Release(_) | ArchiveError::Index { .. }) => Exit::Refused,
             Self::StandardLibrary(_) | Self::Toolchain(_) => Exit::Failed,
             Self::Fetch(error) => error.exit(),
+            Self::Reference(error) => error.exit(),
+            Self::Dockerfile(error) => error.exit(),
             Self::RustDist(error) => error.exit(),
             Self::Archive(_)
             | Self::Download(_)
@@ -168,6 +193,12 @@ impl Diagnose for ImageError {
                  `cargo xtask images lock` writes it anew"
                     .into(),
             ),
+            Self::NotRebuildable { image, .. } => Some(format!(
+                "bring the layers from a machine that has them, or build anew and review what changed: \
+                 `cargo xtask images lock {image}`"
+            )),
+            Self::Reference(error) => error.hint(),
+            Self::Dockerfile(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::RustDist(error) => error.hint(),
             Self::Cache(error) => error.hint(),

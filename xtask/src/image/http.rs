@@ -19,9 +19,20 @@ const STALL: Duration = Duration::from_secs(20);
 const RESUMPTIONS: u32 = 20;
 
 /// An HTTP client.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Http {
     agent: ureq::Agent,
+    /// Sent with every request; not where a server sends the client on to.
+    authorization: Option<String>,
+}
+
+/// What a server that may ask who wants to know answers.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The document.
+    Document(Vec<u8>),
+    /// How to identify oneself.
+    Challenge(String),
 }
 
 /// Why one address did not give what was asked of it.
@@ -108,7 +119,41 @@ impl Http {
             .timeout_recv_response(Some(STALL))
             .timeout_per_read(Some(STALL))
             .build();
-        Self { agent: config.into() }
+        Self { agent: config.into(), authorization: None }
+    }
+
+    /// The same client, which identifies itself.
+    pub(super) fn authorized(&self, authorization: String) -> Self {
+        Self { agent: self.agent.clone(), authorization: Some(authorization) }
+    }
+
+    /// A document of one of several kinds, or what it takes to get it.
+    ///
+    /// # Errors
+    /// Those of [`Http::get`].
+    pub(super) fn ask(&self, url: &str, accept: &str, limit: u64) -> Result<Answer, HttpError> {
+        let mut request = self.agent.get(url).header("Accept", accept);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
+        let request = request.config().http_status_as_error(false).build();
+        let mut response = request.call().map_err(|error| refused(url, error))?;
+        let status = response.status();
+        let challenge = response.headers().get("www-authenticate");
+        if let (StatusCode::UNAUTHORIZED, Some(challenge)) = (status, challenge) {
+            return Ok(Answer::Challenge(challenge.to_str().unwrap_or_default().to_owned()));
+        }
+        if !status.is_success() {
+            return Err(HttpError::Status { url: url.to_owned(), status: status.as_u16() });
+        }
+        let mut bytes = Vec::new();
+        let read = response.body_mut().as_reader().take(limit + 1).read_to_end(&mut bytes);
+        let received = bytes.len() as u64;
+        match read {
+            Ok(_) if received > limit => Err(HttpError::TooLarge { url: url.to_owned(), limit }),
+            Ok(_) => Ok(Answer::Document(bytes)),
+            Err(source) => Err(HttpError::Broken { url: url.to_owned(), received, source }),
+        }
     }
 
     /// A document of at most `limit` bytes.
@@ -226,6 +271,9 @@ impl Http {
 
     fn request(&self, url: &str, from: u64) -> Result<ureq::http::Response<ureq::Body>, HttpError> {
         let mut request = self.agent.get(url);
+        if let Some(authorization) = &self.authorization {
+            request = request.header("Authorization", authorization);
+        }
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
 use super::fetched::LockedFetch;
+use super::ready::LockedReady;
 use super::rust_dist::LockedRust;
 use super::toolchain::LockedToolchain;
 use crate::cache::{CacheError, write_atomically};
@@ -28,7 +29,8 @@ pub struct Lock {
     pub version: u32,
     /// The image's name.
     pub image: String,
-    /// The Debian suite.
+    /// The Debian suite, if anything comes from one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub suite: String,
     /// The Debian architecture.
     pub architecture: String,
@@ -60,6 +62,9 @@ pub struct Lock {
     /// Rust's own distribution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rust: Option<LockedRust>,
+    /// An image that others made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<LockedReady>,
     /// Packages that only the compilation of a standard library needs; they are in no image.
     #[serde(default, rename = "source", skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<Package>,
@@ -103,6 +108,10 @@ pub enum LayerContent {
     Std(Triple),
     /// A file or archive from anywhere, by address.
     Fetch(String),
+    /// A layer of a ready image, from 1 on.
+    Reference(usize),
+    /// A layer of what a Dockerfile was built to, from 1 on.
+    Dockerfile(usize),
     /// The recipe's files and links.
     Files,
 }
@@ -115,6 +124,8 @@ impl std::fmt::Display for LayerContent {
             Self::Rust(version) => write!(f, "rust {version}"),
             Self::Std(target) => write!(f, "std {target}"),
             Self::Fetch(url) => write!(f, "fetch {url}"),
+            Self::Reference(at) => write!(f, "reference {at}"),
+            Self::Dockerfile(at) => write!(f, "dockerfile {at}"),
             Self::Files => f.write_str("files"),
         }
     }
@@ -135,6 +146,8 @@ impl<'de> Deserialize<'de> for LayerContent {
             ("wheel", name) if !name.is_empty() => Ok(Self::Wheel(name.to_owned())),
             ("rust", version) if !version.is_empty() => Ok(Self::Rust(version.to_owned())),
             ("fetch", url) if !url.is_empty() => Ok(Self::Fetch(url.to_owned())),
+            ("reference", at) => at.parse().map(Self::Reference).map_err(D::Error::custom),
+            ("dockerfile", at) => at.parse().map(Self::Dockerfile).map_err(D::Error::custom),
             ("std", target) => target.parse().map(Self::Std).map_err(D::Error::custom),
             _ => Err(D::Error::custom(format_args!("`{text}` is no content of a layer"))),
         }
@@ -316,6 +329,11 @@ impl Lock {
             expected: short(expected),
             found: short(found),
         })
+    }
+
+    /// Whether anyone can make the image's own layers again from what the lock pins.
+    pub fn is_rebuildable(&self) -> bool {
+        self.ready.as_ref().is_none_or(|ready| ready.rebuildable)
     }
 
     /// The toolchain record of a target.

@@ -6,14 +6,17 @@ use std::io::Write as _;
 use keyway_manifest::{Digest, Hasher};
 
 use super::archive::{self, Archive};
-use super::assemble::{Assembler, description, mirrors};
+use super::assemble::{Assembler, UNPACKED_LIMIT, description, mirrors};
+use super::dockerfile;
 use super::download::{Downloads, megabytes};
 use super::error::ImageError;
 use super::fetched;
 use super::http::Http;
 use super::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package, VERSION};
 use super::oci;
+use super::ready::{self, Blob, LockedReady};
 use super::recipe::{Fetch, Recipe};
+use super::reference;
 use super::release::timestamp;
 use super::resolve::Index;
 use super::rust_dist;
@@ -48,7 +51,7 @@ pub(super) fn lock(
         let found = stored(&store, layer).expect("the image below was made just now");
         layers.push((layer.content.to_string(), found));
     }
-    for content in contents(&recipe) {
+    for content in contents(&recipe, &lock) {
         let assembler = Assembler::new(images, &below, &recipe, &lock, runner, shell)?;
         let made = match &content {
             LayerContent::Std(target) if recipe.compiles(target) => {
@@ -60,9 +63,12 @@ pub(super) fn lock(
         layers.push((content.to_string(), made));
         lock.layers.push(LockedLayer { content, diff_id, size });
     }
-    let mut recipes: Vec<&Recipe> = below.iter().map(|locked| &locked.recipe).collect();
-    recipes.push(&recipe);
-    let made = oci::image(description(image, &recipes, &lock), layers);
+    let chain: Vec<(&Recipe, &Lock)> = below
+        .iter()
+        .map(|locked| (&locked.recipe, &locked.lock))
+        .chain([(&recipe, &lock)])
+        .collect();
+    let made = oci::image(description(image, &chain), layers);
     (lock.config, lock.manifest) = (made.config, made.manifest);
     let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).chain([&lock]).collect();
     lock.toolchains = toolchains(images, image, &recipe, &locks, &made, runner)?;
@@ -76,8 +82,14 @@ pub(super) fn lock(
 }
 
 /// The layers that a recipe makes, lowest first.
-fn contents(recipe: &Recipe) -> Vec<LayerContent> {
+fn contents(recipe: &Recipe, lock: &Lock) -> Vec<LayerContent> {
     let mut contents = Vec::new();
+    let ready = lock.ready.iter().flat_map(|ready| 1..=ready.blobs.len());
+    if recipe.reference.is_some() {
+        contents.extend(ready.map(LayerContent::Reference));
+    } else {
+        contents.extend(ready.map(LayerContent::Dockerfile));
+    }
     if !recipe.packages.is_empty() {
         contents.push(LayerContent::Packages);
     }
@@ -106,6 +118,9 @@ fn resolve(
     below: &[Locked],
     shell: &Shell,
 ) -> Result<Lock, ImageError> {
+    if recipe.reference.is_some() || recipe.dockerfile.is_some() {
+        return resolve_ready(images, image, recipe, digest);
+    }
     let http = Http::new();
     let downloads = Downloads::open(&images.cache, shell)?;
     let mirrors = mirrors(images, &recipe.suite, None);
@@ -150,7 +165,53 @@ fn resolve(
         wheels,
         fetches,
         rust,
+        ready: None,
         sources,
+        toolchains: Vec::new(),
+    })
+}
+
+/// The lock of an image that others made.
+fn resolve_ready(
+    images: &Images,
+    image: &str,
+    recipe: &Recipe,
+    digest: Digest,
+) -> Result<Lock, ImageError> {
+    let (ready, epoch) = match (&recipe.reference, &recipe.dockerfile) {
+        (Some(reference), _) => reference::lock(reference, &recipe.architecture, &Http::new())?,
+        (None, path) => {
+            let path = path.clone().unwrap_or_default();
+            let (scratch, store) = (images.scratch()?, images.cache.dir("layers")?);
+            let built =
+                dockerfile::build(&images.recipes.join(&path), UNPACKED_LIMIT, &scratch, &store)?;
+            let blobs = built.layers.iter().map(|layer| Blob {
+                size: layer.size,
+                sha256: layer.diff_id,
+                diff_id: layer.diff_id,
+            });
+            let (env, blobs) = (built.config.env, blobs.collect());
+            (LockedReady { source: path, rebuildable: false, env, blobs }, built.config.epoch)
+        }
+    };
+    Ok(Lock {
+        version: VERSION,
+        image: image.to_owned(),
+        suite: String::new(),
+        architecture: recipe.architecture.clone(),
+        snapshot: timestamp(epoch),
+        epoch,
+        recipe: digest,
+        config: Digest::of(""),
+        manifest: Digest::of(""),
+        from: None,
+        layers: Vec::new(),
+        packages: Vec::new(),
+        wheels: Vec::new(),
+        fetches: Vec::new(),
+        rust: None,
+        ready: Some(ready),
+        sources: Vec::new(),
         toolchains: Vec::new(),
     })
 }
@@ -209,6 +270,12 @@ fn toolchains(
                 let mut all = locks.iter().rev().flat_map(|lock| &lock.layers);
                 all.find(|layer| layer.content == content).map(|layer| layer.diff_id)
             }
+        };
+        let std = match std {
+            None if toolchain.std.is_none() => {
+                ready::standard_library(&image.layers, &toolchain.target)?
+            }
+            std => std,
         };
         let std = std.ok_or_else(|| ImageError::NoStandardLibrary {
             image: name.to_owned(),

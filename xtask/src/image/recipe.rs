@@ -12,7 +12,7 @@ mod sources;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keyway_manifest::{Digest, Hasher, Triple};
 use serde::Deserialize;
@@ -22,7 +22,7 @@ pub use self::glob::Glob;
 pub use self::parts::{
     FileEntry, LinkEntry, LinkerCommand, Omission, StandardLibrary, Toolchain, Wheel,
 };
-pub use self::sources::{Fetch, Rust, Unpack};
+pub use self::sources::{Fetch, Reference, Rust, Unpack};
 
 pub(super) use self::check::is_private;
 use self::parts::line_feeds;
@@ -33,12 +33,17 @@ use self::parts::line_feeds;
 pub struct Recipe {
     /// What the image is for, in a line.
     pub summary: String,
-    /// The Debian suite, such as `trixie`.
+    /// The Debian suite, such as `trixie`; only images that others made go without.
+    #[serde(default)]
     pub suite: String,
     /// The Debian architecture, such as `amd64`.
     pub architecture: String,
     /// The image below this one.
     pub from: Option<String>,
+    /// A ready image instead, by digest.
+    pub reference: Option<Reference>,
+    /// A Dockerfile instead, in a folder of its own below the recipes, which is its context.
+    pub dockerfile: Option<String>,
     /// Debian packages, whose dependencies follow.
     #[serde(default)]
     pub packages: Vec<String>,
@@ -105,6 +110,24 @@ impl Recipe {
         for file in &recipe.files {
             feed(&file.content(folder, image)?);
         }
+        if let Some(dockerfile) = &recipe.dockerfile {
+            let context = folder.join(dockerfile);
+            let context = context.parent().unwrap_or(folder);
+            for path in files_below(context).map_err(|source| RecipeError::Read {
+                image: image.to_owned(),
+                path: context.to_owned(),
+                source,
+            })? {
+                let error = |source| RecipeError::Read {
+                    image: image.to_owned(),
+                    path: path.clone(),
+                    source,
+                };
+                let name = path.strip_prefix(context).unwrap_or(&path);
+                feed(name.as_os_str().as_encoded_bytes());
+                feed(&fs::read(&path).map_err(error)?);
+            }
+        }
         Ok((recipe, hasher.finish()))
     }
 
@@ -112,6 +135,23 @@ impl Recipe {
     pub fn compiles(&self, target: &Triple) -> bool {
         self.standard_libraries.iter().any(|library| library.target == *target)
     }
+}
+
+/// Every file in a folder and those below it, sorted.
+fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut files, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                files.push(entry.path());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The names of all recipes in `folder`, sorted.

@@ -253,6 +253,15 @@ pub fn rfc3339(epoch: u64) -> String {
     format!("{}-{}-{}T{}:{}:{}Z", &t[..4], &t[4..6], &t[6..8], &t[9..11], &t[11..13], &t[13..15])
 }
 
+/// The seconds since 1970 of such a time, parts of a second left out.
+pub(super) fn epoch_of(text: &str) -> Option<u64> {
+    let (date, time) = text.split_once('T')?;
+    let month: usize = date.get(5..7)?.parse().ok()?;
+    let name = "JanFebMarAprMayJunJulAugSepOctNovDec".get(month.checked_sub(1)? * 3..month * 3)?;
+    let (day, year, time) = (date.get(8..10)?, date.get(..4)?, time.get(..8)?);
+    parse_date(&format!("Day, {day} {name} {year} {time} UTC"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,5 +287,8 @@ mod tests {
         assert_eq!(timestamp(0), "19700101T000000Z");
         assert_eq!(timestamp(1_709_251_199), "20240229T235959Z");
         assert_eq!(rfc3339(1_795_252_544), "2026-11-21T09:15:44Z");
+        assert_eq!(epoch_of("2026-11-21T09:15:44.123456789Z"), Some(1_795_252_544));
+        assert_eq!(epoch_of("0001-13-01T00:00:00Z"), None);
+        assert_eq!(epoch_of("é"), None);
     }
 }

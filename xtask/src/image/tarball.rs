@@ -1,7 +1,7 @@
 //! A tar archive, plain or compressed, decompressed once into a spool file.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek};
+use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
@@ -23,8 +23,7 @@ pub(super) fn spool(
     limit: u64,
 ) -> Result<(File, u64), MemberError> {
     let format = Member::format(name, "a tar archive");
-    let file = File::open(path).map_err(&format)?;
-    let mut spool = unpack(BufReader::new(file), folder, limit).map_err(&format)?;
+    let mut spool = reader(path).and_then(|tar| decompress(tar, folder, limit)).map_err(&format)?;
     let size = spool.seek(io::SeekFrom::End(0)).map_err(&format)?;
     if size > limit {
         return Err(MemberError::TooLarge { member: name.to_owned(), limit });
@@ -33,16 +32,17 @@ pub(super) fn spool(
     Ok((spool, size))
 }
 
-fn unpack(mut from: impl BufRead, folder: &Path, limit: u64) -> io::Result<File> {
-    match from.fill_buf()? {
-        [0x1f, 0x8b, ..] => decompress(MultiGzDecoder::new(from), folder, limit),
+/// The archive at `path`, decompressed while it is read.
+pub(super) fn reader(path: &Path) -> io::Result<Box<dyn Read>> {
+    let mut from = BufReader::new(File::open(path)?);
+    Ok(match from.fill_buf()? {
+        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(from)),
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            decompress(XzReader::new_mem_limit(from, true, XZ_MEMORY_KIB), folder, limit)
+            Box::new(XzReader::new_mem_limit(from, true, XZ_MEMORY_KIB))
         }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = StreamingDecoder::new(from).map_err(io::Error::other)?;
-            decompress(decoder, folder, limit)
+            Box::new(StreamingDecoder::new(from).map_err(io::Error::other)?)
         }
-        _ => decompress(from, folder, limit),
-    }
+        _ => Box::new(from),
+    })
 }

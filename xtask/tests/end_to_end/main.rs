@@ -4,6 +4,7 @@
 //! Slow (it may assemble the images), so it is behind the feature `end-to-end`; `cargo xtask ci` turns
 //! that on.
 
+mod native;
 mod refusals;
 mod workspace;
 

@@ -9,7 +9,9 @@ use std::sync::LazyLock;
 use keyway_manifest::{Digest, Hasher};
 use keyway_xtask::cache::Cache;
 use keyway_xtask::container::{Access, Command, Image, Layer, Mount};
-use keyway_xtask::engine::{Daemon, Docker, Engine, EngineError, Owner, Sandbox, Stream};
+use keyway_xtask::engine::{
+    Client, Containers, Engine, EngineError, Folders, Kind, Owner, Sandbox, Service, Stream,
+};
 use keyway_xtask::shell::Shell;
 use tempfile::TempDir;
 
@@ -17,7 +19,12 @@ use tempfile::TempDir;
 pub(crate) const EPOCH: u64 = 1_767_225_600;
 
 static SHELL: LazyLock<Shell> = LazyLock::new(Shell::silent);
-static PROBE: LazyLock<Vec<u8>> = LazyLock::new(compile_probe);
+static PROBE: LazyLock<Vec<u8>> = LazyLock::new(|| match std::env::var_os(PROGRAM) {
+    Some(program) => fs::read(program).unwrap(),
+    None => compile_probe(),
+});
+/// Names the program where it can't be compiled.
+pub(crate) const PROGRAM: &str = "KEYWAY_TEST_PROBE";
 
 /// The program is linked statically, so that the image needs no libc.
 fn compile_probe() -> Vec<u8> {
@@ -39,6 +46,25 @@ pub(crate) struct Fixture {
     folder: TempDir,
 }
 
+/// Volumes stay for the next run; there is none.
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        let label = format!("label=keyway.cache={}", self.path().join("cache").display());
+        let list = duct::cmd!("docker", "volume", "ls", "--quiet", "--filter", label);
+        let volumes = list.stderr_null().read().unwrap_or_default();
+        for volume in volumes.lines() {
+            // Containers that use it are about to end.
+            for _ in 0..50 {
+                let rm = duct::cmd!("docker", "volume", "rm", volume).stdout_null().stderr_null();
+                if rm.unchecked().run().is_ok_and(|output| output.status.success()) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
+        }
+    }
+}
+
 impl Fixture {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -56,18 +82,45 @@ impl Fixture {
         Sandbox::new(env!("CARGO_BIN_EXE_xtask").into(), self.cache(), &SHELL)
     }
 
-    /// Every engine that works on this machine; says which does not.
-    pub(crate) fn engines(&self) -> Vec<Box<dyn Engine>> {
-        let mut engines: Vec<Box<dyn Engine>> = Vec::new();
-        match Daemon::find() {
-            Ok(daemon) => {
-                engines.push(Box::new(Docker::new(daemon, Owner::this_process(), &SHELL)));
+    /// The engine of containers that `client` leads to, if it works here; says why not.
+    pub(crate) fn containers(&self, client: Client) -> Option<Containers<'static>> {
+        match Service::find(client) {
+            Ok(service) => {
+                Some(Containers::new(service, Owner::this_process(), self.cache(), &SHELL))
             }
-            Err(error) => eprintln!("skipped: {error}"),
+            Err(error) => {
+                eprintln!("skipped: {error}");
+                None
+            }
+        }
+    }
+
+    pub(crate) fn docker(&self) -> Option<Containers<'static>> {
+        self.containers(Client::of(Kind::Docker))
+    }
+
+    /// Every engine that works on this machine, Docker with folders mounted and with files copied;
+    /// says which does not.
+    pub(crate) fn engines(&self) -> Vec<(&'static str, Box<dyn Engine>)> {
+        let mut engines: Vec<(&'static str, Box<dyn Engine>)> = Vec::new();
+        for (label, kind, folders) in [
+            ("docker", Kind::Docker, Folders::Mounted),
+            ("copying docker", Kind::Docker, Folders::Copied),
+            ("podman", Kind::Podman, Folders::Mounted),
+        ] {
+            match Service::find(Client::of(kind)) {
+                Ok(service) => {
+                    let service = service.with_folders(folders);
+                    let owner = Owner::this_process();
+                    let engine = Containers::new(service, owner, self.cache(), &SHELL);
+                    engines.push((label, Box::new(engine)));
+                }
+                Err(error) => eprintln!("skipped: {error}"),
+            }
         }
         let sandbox = self.sandbox();
         match sandbox.probe() {
-            Ok(()) => engines.push(Box::new(sandbox)),
+            Ok(()) => engines.push(("sandbox", Box::new(sandbox))),
             Err(error) => eprintln!("skipped: {error}"),
         }
         assert!(!engines.is_empty(), "no engine works here");
@@ -129,7 +182,36 @@ impl Fixture {
             tar.folder("etc", 0o755);
             tar.file("etc/motd", 0o644, b"from the upper layer");
         });
-        self.image(vec![base, top])
+        self.image(vec![base, self.shell(), top])
+    }
+
+    /// A layer with what an engine of containers asks of an image: this machine's own programs, and
+    /// the libraries that they load.
+    fn shell(&self) -> Layer {
+        let mut files = BTreeMap::new();
+        for name in ["cat", "cp", "env", "rm", "sh", "true"] {
+            let program = Path::new("/bin").join(name).canonicalize().unwrap();
+            let listed = Process::new("ldd").arg(&program).output().unwrap();
+            let listed = String::from_utf8(listed.stdout).unwrap();
+            for word in listed.split_whitespace().filter(|word| word.starts_with('/')) {
+                files.insert(word.to_owned(), PathBuf::from(word));
+            }
+            files.insert(format!("/bin/{name}"), program);
+        }
+        self.layer("shell", |tar| {
+            let mut folders: Vec<_> = files.keys().flat_map(|f| Path::new(f).ancestors()).collect();
+            folders.sort();
+            folders.dedup();
+            for folder in folders.into_iter().filter(|folder| folder.components().count() > 1) {
+                let folder = folder.to_str().unwrap();
+                if folder != "/bin" && !files.contains_key(folder) {
+                    tar.folder(folder.trim_start_matches('/'), 0o755);
+                }
+            }
+            for (path, file) in &files {
+                tar.file(path.trim_start_matches('/'), 0o755, &fs::read(file).unwrap());
+            }
+        })
     }
 
     /// The program itself.
@@ -191,6 +273,11 @@ impl LayerBuilder {
         header.set_cksum();
         self.0.append(&header, bytes).unwrap();
     }
+}
+
+/// Brings what a command wrote to `/out/file` here.
+pub(crate) fn collect(engine: &dyn Engine, image: &Image, command: &Command) {
+    engine.collect(image, command, &["/out/file".into()]).unwrap();
 }
 
 /// The program with these arguments, in a folder that exists in the image.

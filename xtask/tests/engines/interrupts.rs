@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use keyway_xtask::engine::{Daemon, Docker, Engine, Owner, Stream};
+use keyway_xtask::engine::{Client, Containers, Engine, Kind, Owner, Service, Stream};
 use keyway_xtask::failure::{Diagnose, Exit};
 use keyway_xtask::shell::Shell;
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,7 +45,7 @@ fn waits_inside_an_image() {
     };
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let engine = fixture.engines().into_iter().find(|one| one.name() == name).unwrap();
+    let (_, engine) = fixture.engines().into_iter().find(|(label, _)| *label == name).unwrap();
     let error = engine
         .run(&image, &probe(&["wait", &std::env::var(MARK).unwrap()]), &mut |stream, line| {
             if stream == Stream::Stdout && line == "ready" {
@@ -101,6 +101,15 @@ fn n_left(mark: &str) -> usize {
         .count()
 }
 
+/// The command and its child.
+fn wait_until_two_run(engine: &str, mark: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while n_left(mark) < 2 {
+        assert!(Instant::now() < deadline, "{engine}: nothing runs");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
 fn wait_until_none_is_left(engine: &str, mark: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while n_left(mark) > 0 {
@@ -111,19 +120,20 @@ fn wait_until_none_is_left(engine: &str, mark: &str) {
 
 #[test]
 fn nothing_is_left_running() {
-    let names: Vec<_> = Fixture::new().engines().iter().map(|engine| engine.name()).collect();
+    let names: Vec<_> = Fixture::new().engines().iter().map(|(label, _)| *label).collect();
     for engine in names {
         for number in [Signal::INT, Signal::TERM, Signal::HUP] {
-            let mark = format!("mark-{}-{engine}-{}", std::process::id(), number.as_raw());
+            let name = engine.replace(' ', "-");
+            let mark = format!("mark-{}-{name}-{}", std::process::id(), number.as_raw());
             let (mut child, mut lines) = start(engine, &mark);
-            assert!(n_left(&mark) >= 2, "{engine}");
+            wait_until_two_run(engine, &mark);
             signal(&child, number);
             let said = lines.next().unwrap();
             assert_eq!(said, format!("interrupted while `probe wait {mark}` ran (Interrupted)"));
             assert!(child.wait().unwrap().success(), "{engine}");
             wait_until_none_is_left(engine, &mark);
         }
-        let mark = format!("mark-{}-{engine}-kill", std::process::id());
+        let mark = format!("mark-{}-{}-kill", std::process::id(), engine.replace(' ', "-"));
         let (mut child, _lines) = start(engine, &mark);
         signal(&child, Signal::KILL);
         child.wait().unwrap();
@@ -145,7 +155,7 @@ fn between_commands_a_signal_ends_the_process() {
 fn containers_of_killed_runs_are_swept() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
+    let Some(docker) = fixture.docker() else {
         return;
     };
     let id = docker.prepare(&image).unwrap().location;
@@ -162,8 +172,7 @@ fn containers_of_killed_runs_are_swept() {
     let alive = create(format!("{}/{}/{}", owner.scope, owner.pid, owner.start));
     let elsewhere = create("elsewhere/4000000000/1".to_owned());
 
-    let shell = Shell::silent();
-    Docker::new(Daemon::find().unwrap(), owner, &shell).prepare(&image).unwrap();
+    next_run(&fixture, owner);
 
     let is_there = |id: &String| {
         let found = duct::cmd!("docker", "inspect", id).stdout_null().stderr_null().unchecked();
@@ -171,6 +180,13 @@ fn containers_of_killed_runs_are_swept() {
     };
     assert_eq!([&gone, &reused, &alive, &elsewhere].map(is_there), [false, false, true, true]);
     duct::cmd!("docker", "rm", alive, elsewhere).stdout_null().run().unwrap();
+}
+
+/// Another run, as far as containers of earlier ones are concerned.
+fn next_run(fixture: &Fixture, owner: Owner) {
+    let shell = Shell::silent();
+    let service = Service::find(Client::of(Kind::Docker)).unwrap();
+    Containers::new(service, owner, fixture.cache(), &shell).prepare(&fixture.probe()).unwrap();
 }
 
 /// Stands between Docker's client and its daemon, until it is dropped.
@@ -219,7 +235,7 @@ impl Drop for Proxy {
 fn a_daemon_that_dies_under_a_command() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
+    let Some(docker) = fixture.docker() else {
         return;
     };
     docker.prepare(&image).unwrap();
@@ -236,9 +252,7 @@ fn a_daemon_that_dies_under_a_command() {
         "docker: the engine stopped while `probe wait {mark}` ran: unexpected EOF (Environment)"
     );
     assert_eq!(said, expected);
-    // The daemon is back, and the container is still there; its owner is not.
-    assert!(n_left(&mark) >= 2);
-    let shell = Shell::silent();
-    Docker::new(Daemon::find().unwrap(), Owner::this_process(), &shell).prepare(&image).unwrap();
+    // The daemon is back; what it still had of the run has ended with the connection.
     wait_until_none_is_left("docker", &mark);
+    run(&docker, &image, &probe(&["look"])).2.unwrap();
 }

@@ -3,9 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::LazyLock;
 
+use keyway_xtask::cache::Cache;
 use keyway_xtask::container::{Access, Command};
-use keyway_xtask::engine::{Daemon, Docker, Engine, EngineError, Owner, Prepared};
+use keyway_xtask::engine::{
+    Between, Capabilities, Client, Containers, EngineError, Folders, Invocation, Kind, Labels,
+    Owner, Prepared, Privilege, Service,
+};
 use keyway_xtask::failure::{Diagnose, Exit};
 use keyway_xtask::shell::Shell;
 use snapbox::{assert_data_eq, str};
@@ -33,27 +38,52 @@ fn prepared(location: &str) -> Prepared {
 }
 
 /// One option with its value a line.
-fn text(engine: &dyn Engine, location: &str) -> String {
-    let invocation = engine.invocation(&prepared(location), &command()).unwrap();
+fn text(invocation: &Invocation) -> String {
     let args: Vec<_> = invocation.args.iter().map(|arg| arg.to_str().unwrap()).collect();
     let args = args.join(" ").replace(" --", "\n--");
-    format!("{args}\nstop {:?}\ncommand {}\n", invocation.stop, invocation.command)
+    format!("{args}\nforce {:?}\n", invocation.force)
 }
 
-fn docker(user: Option<(u32, u32)>, shell: &Shell) -> Docker<'_> {
-    let daemon = Daemon { version: "20.10.24".into(), user };
-    Docker::new(daemon, Owner { scope: "here".into(), pid: 71, start: 4242 }, shell)
+fn engine(
+    kind: Kind,
+    user: Option<(u32, u32)>,
+    change: impl FnOnce(&mut Service),
+) -> Containers<'static> {
+    static SHELL: LazyLock<Shell> = LazyLock::new(Shell::silent);
+    let capabilities = Capabilities {
+        folders: Folders::Mounted,
+        privilege: Privilege::Rootless,
+        labels: Labels::Disabled,
+        between: Between::Kept,
+    };
+    let mut service = Service {
+        client: Client::of(kind),
+        version: "20.10.24".into(),
+        capabilities,
+        user,
+        is_guess: false,
+        runtime: None,
+    };
+    change(&mut service);
+    let owner = Owner { scope: "here".into(), pid: 71, start: 4242 };
+    let cache = Cache::at(std::env::temp_dir()).unwrap();
+    Containers::new(service, owner, cache, &SHELL)
 }
 
+fn docker(user: Option<(u32, u32)>) -> String {
+    let engine = engine(Kind::Docker, user, |_| {});
+    text(&engine.invocation(&prepared("sha256:0123"), &command().mounts).unwrap())
+}
+
+/// With SELinux too: labels are left alone, and containers not confined by them.
 #[test]
 fn docker_of_a_plain_user() {
-    let shell = Shell::silent();
     assert_data_eq!(
-        text(&docker(Some((1000, 100)), &shell), "sha256:0123"),
+        docker(Some((1000, 100))),
         str![[r#"
 run
+--interactive
 --rm
---init
 --pull never
 --network none
 --hostname keyway
@@ -65,28 +95,56 @@ run
 --user 1000:100
 --name keyway-428ff457f449-[..]
 --label keyway.owner=here/71/4242
---workdir /work
+--workdir /
+--entrypoint /bin/sh
 --mount type=bind,source=/cache/target,target=/work/target
---mount type=bind,"source=/home/me/a, b",target=/work,readonly
---env ALL_PROXY
---env FTP_PROXY
---env HTTPS_PROXY
---env HTTP_PROXY
---env NO_PROXY
---env all_proxy
---env ftp_proxy
---env http_proxy
---env https_proxy
---env no_proxy
---env CARGO_TERM_COLOR=always
---env HOME=/tmp
---env HOSTNAME=keyway
---env LC_ALL=C.UTF-8
---env PATH=/usr/bin
---env TZ=UTC sha256:0123 cargo build
---target x86_64-pc-windows-gnu
-stop Run(["docker", "rm", "--force", "keyway-428ff457f449-[..]"])
-command cargo build --target x86_64-pc-windows-gnu
+--mount type=bind,"source=/home/me/a, b",target=/work,readonly sha256:0123
+force ["docker", "rm", "--force", "keyway-428ff457f449-[..]"]
+
+"#]]
+    );
+}
+
+#[test]
+fn docker_elsewhere() {
+    let elsewhere = |service: &mut Service| {
+        service.client = service.client.clone().at("tcp://192.0.2.1:2375");
+    };
+    let engine = engine(Kind::Docker, Some((1000, 100)), elsewhere);
+    let text = text(&engine.invocation(&prepared("sha256:0123"), &[]).unwrap());
+    assert!(text.starts_with("--host tcp://192.0.2.1:2375 run\n"), "{text}");
+    assert!(text.contains("\"--host\", \"tcp://192.0.2.1:2375\", \"rm\""), "{text}");
+}
+
+#[test]
+fn rootless_podman() {
+    let engine = engine(Kind::Podman, Some((1000, 100)), |service| service.runtime = Some("runc"));
+    assert_data_eq!(
+        text(&engine.invocation(&prepared("sha256:0123"), &command().mounts).unwrap()),
+        str![[r#"
+run
+--interactive
+--rm
+--pull never
+--network none
+--hostname keyway
+--read-only
+--tmpfs /tmp:exec,mode=1777,notmpcopyup,U
+--cap-drop ALL
+--security-opt no-new-privileges
+--security-opt label=disable
+--runtime runc
+--read-only-tmpfs=false
+--no-hosts
+--userns keep-id
+--user 1000:100
+--name keyway-428ff457f449-[..]
+--label keyway.owner=here/71/4242
+--workdir /
+--entrypoint /bin/sh
+--mount type=bind,source=/cache/target,target=/work/target
+--volume /home/me/a, b:/work:ro sha256:0123
+force ["podman", "rm", "--force", "keyway-428ff457f449-[..]"]
 
 "#]]
     );
@@ -94,29 +152,26 @@ command cargo build --target x86_64-pc-windows-gnu
 
 #[test]
 fn docker_of_root_reads_any_file() {
-    let shell = Shell::silent();
-    let text = text(&docker(Some((0, 0)), &shell), "sha256:0123");
+    let text = docker(Some((0, 0)));
     assert!(text.contains("--user 0:0\n--cap-add DAC_OVERRIDE\n"), "{text}");
 }
 
 #[test]
 fn docker_in_a_virtual_machine_maps_users_itself() {
-    let shell = Shell::silent();
-    assert!(!text(&docker(None, &shell), "sha256:0123").contains("--user"));
+    assert!(!docker(None).contains("--user"));
 }
 
 #[test]
 fn containers_of_one_process_differ_in_name() {
-    let shell = Shell::silent();
-    let engine = docker(None, &shell);
-    assert_ne!(text(&engine, "sha256:0123"), text(&engine, "sha256:0123"));
+    assert_ne!(docker(None), docker(None));
 }
 
 #[test]
 fn sandbox() {
     let fixture = Fixture::new();
+    let invocation = fixture.sandbox().invocation(&prepared("/cache/roots/0123"), &command());
     assert_data_eq!(
-        text(&fixture.sandbox(), "/cache/roots/0123"),
+        text(&invocation.unwrap()),
         str![[r#"
 sandbox
 --watch-stdin
@@ -132,8 +187,7 @@ sandbox
 --env TZ=UTC
 -- cargo build
 --target x86_64-pc-windows-gnu
-stop CloseStdin
-command cargo build --target x86_64-pc-windows-gnu
+force []
 
 "#]]
     );
@@ -142,11 +196,14 @@ command cargo build --target x86_64-pc-windows-gnu
 #[test]
 fn what_an_engine_can_not_express_is_refused() {
     let fixture = Fixture::new();
-    let shell = Shell::silent();
-    let docker = docker(None, &shell);
+    let docker = engine(Kind::Docker, None, |_| {});
+    let podman = engine(Kind::Podman, None, |_| {});
     let sandbox = fixture.sandbox();
-    let refused = |engine: &dyn Engine, command: &Command| {
-        let error = engine.invocation(&prepared("x"), command).unwrap_err();
+    let mounted = |engine: &Containers<'_>, command: &Command| {
+        engine.invocation(&prepared("x"), &command.mounts).map(drop)
+    };
+    let refused = |result: Result<(), EngineError>| {
+        let error = result.unwrap_err();
         assert!(matches!(error, EngineError::Unsupported { .. }), "{error:?}");
         assert_eq!(error.exit(), Exit::Usage);
         error.to_string()
@@ -154,18 +211,22 @@ fn what_an_engine_can_not_express_is_refused() {
     let mut not_unicode = command();
     not_unicode.mounts[0].host = OsString::from_vec(b"/a\xff".to_vec()).into();
     assert_data_eq!(
-        refused(&docker, &not_unicode),
-        str!["docker: can't pass `/a�`: Docker takes UTF-8 only"]
+        refused(mounted(&docker, &not_unicode)),
+        str!["docker: can't pass `/a�`: containers take UTF-8 only"]
     );
     sandbox.invocation(&prepared("x"), &not_unicode).unwrap();
+    let mut colon = command();
+    colon.mounts[0].host = "/a:b,c".into();
+    mounted(&docker, &colon).unwrap();
+    refused(mounted(&podman, &colon));
     for path in ["target", "/work/../etc"] {
         let mut inside = command();
         inside.mounts[0].guest = path.into();
+        refused(mounted(&docker, &inside));
+        refused(mounted(&podman, &inside));
+        refused(sandbox.invocation(&prepared("x"), &inside).map(drop));
         let mut workdir = command();
         workdir.workdir = path.into();
-        for engine in [&docker as &dyn Engine, &sandbox] {
-            refused(engine, &inside);
-            refused(engine, &workdir);
-        }
+        refused(sandbox.invocation(&prepared("x"), &workdir).map(drop));
     }
 }

@@ -6,17 +6,20 @@ mod fixture;
 mod interrupts;
 mod invocations;
 mod layers;
+mod remote;
+mod rootless;
 mod runner;
 mod selection;
+mod warm;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use keyway_xtask::container::Access;
-use keyway_xtask::engine::{EngineError, Status};
+use keyway_xtask::engine::{EngineError, Folders, Status};
 use keyway_xtask::failure::{Diagnose, Exit, Failure};
 
-use fixture::{Fixture, mount, probe, run};
+use fixture::{Fixture, collect, mount, probe, run};
 
 /// Bash, cargo and tests leave all kinds of variables; none may get in.
 #[test]
@@ -26,7 +29,7 @@ fn a_command_sees_the_same_in_every_engine() {
     let (work, target) = (fixture.path().join("my, \"work\" 'dir'"), fixture.path().join("target"));
     fs::create_dir(&work).unwrap();
     fs::create_dir(&target).unwrap();
-    for engine in fixture.engines() {
+    for (label, engine) in fixture.engines() {
         let mut command =
             probe(&["look", "/", "/work", "/target", "/usr/deep/file's", "/tmp", "/etc"]);
         command.workdir = "/work".into();
@@ -80,7 +83,7 @@ devices 9
 
 "#]]
         );
-        assert_eq!(stderr, "", "{}", engine.name());
+        assert_eq!(stderr, "", "{label}");
     }
 }
 
@@ -88,14 +91,15 @@ devices 9
 fn files_belong_to_the_caller() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    for engine in fixture.engines() {
-        let out = fixture.path().join(engine.name());
+    for (label, engine) in fixture.engines() {
+        let out = fixture.path().join(label);
         fs::create_dir(&out).unwrap();
         let mut command = probe(&["write", "/out/file"]);
         command.mounts = vec![mount(&out, "/out", Access::ReadWrite)];
         run(&*engine, &image, &command).2.unwrap();
+        collect(&*engine, &image, &command);
         let meta = fs::metadata(out.join("file")).unwrap();
-        assert_eq!(meta.uid(), rustix::process::geteuid().as_raw(), "{}", engine.name());
+        assert_eq!(meta.uid(), rustix::process::geteuid().as_raw(), "{label}");
         assert_eq!(meta.gid(), rustix::process::getegid().as_raw());
         assert_eq!(meta.permissions().mode() & 0o777, 0o644);
         assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "written inside");
@@ -108,13 +112,22 @@ fn a_single_file_can_be_mounted() {
     let image = fixture.probe();
     let file = fixture.path().join("one");
     fs::write(&file, "one file").unwrap();
-    for engine in fixture.engines() {
+    for (label, engine) in fixture.engines() {
         for guest in ["/etc/motd", "/etc/new/name"] {
             let mut command = probe(&["read", guest]);
             command.mounts = vec![mount(&file, guest, Access::ReadOnly)];
             let (stdout, _, result) = run(&*engine, &image, &command);
-            result.unwrap();
-            assert_eq!(stdout, "one file\n", "{} {guest}", engine.name());
+            match engine.capabilities().folders {
+                Folders::Mounted => {
+                    result.unwrap();
+                    assert_eq!(stdout, "one file\n", "{label} {guest}");
+                }
+                // A volume is a folder.
+                Folders::Copied => {
+                    let error = result.unwrap_err();
+                    assert!(matches!(error, EngineError::Unsupported { .. }), "{error:?}");
+                }
+            }
         }
     }
 }
@@ -123,9 +136,9 @@ fn a_single_file_can_be_mounted() {
 fn upper_layers_cover_lower_ones() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    for engine in fixture.engines() {
+    for (label, engine) in fixture.engines() {
         let (stdout, _, _) = run(&*engine, &image, &probe(&["read", "/etc/motd"]));
-        assert_eq!(stdout, "from the upper layer\n", "{}", engine.name());
+        assert_eq!(stdout, "from the upper layer\n", "{label}");
     }
 }
 
@@ -134,15 +147,15 @@ fn no_line_is_lost_or_cut() {
     const N: usize = 100_000;
     let fixture = Fixture::new();
     let image = fixture.probe();
-    for engine in fixture.engines() {
+    for (label, engine) in fixture.engines() {
         let (stdout, stderr, result) = run(&*engine, &image, &probe(&["lines", &N.to_string()]));
         result.unwrap();
         let all = |name: &str| (0..N).map(|i| format!("{name} {i}\n")).collect::<String>();
-        assert!(stdout == all("stdout") && stderr == all("stderr"), "{}", engine.name());
+        assert!(stdout == all("stdout") && stderr == all("stderr"), "{label}");
 
         let n = 5 << 20;
         let (stdout, _, _) = run(&*engine, &image, &probe(&["long-line", &n.to_string()]));
-        assert_eq!(stdout.len(), n + 1, "{}", engine.name());
+        assert_eq!(stdout.len(), n + 1, "{label}");
     }
 }
 
@@ -150,10 +163,10 @@ fn no_line_is_lost_or_cut() {
 fn output_that_is_no_text_is_replaced() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    for engine in fixture.engines() {
+    for (label, engine) in fixture.engines() {
         let (stdout, _, result) = run(&*engine, &image, &probe(&["bytes"]));
         result.unwrap();
-        assert_eq!(stdout, "a\u{fffd}b\r\nno newline at the end\n", "{}", engine.name());
+        assert_eq!(stdout, "a\u{fffd}b\r\nno newline at the end\n", "{label}");
     }
 }
 
@@ -161,7 +174,7 @@ fn output_that_is_no_text_is_replaced() {
 fn a_failed_command_keeps_status_and_output() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    for engine in fixture.engines() {
+    for (label, engine) in fixture.engines() {
         // 125 to 127 are how engines report their own failures.
         for status in [1, 101, 125, 126, 127] {
             let command = probe(&["status", &status.to_string()]);
@@ -169,11 +182,11 @@ fn a_failed_command_keeps_status_and_output() {
             assert_eq!(error.exit(), Exit::Failed);
             let text =
                 format!("`probe status {status}` failed with status {status}\n  | to stderr");
-            assert_eq!(error.to_string(), text, "{}", engine.name());
+            assert_eq!(error.to_string(), text, "{label}");
         }
         let error = run(&*engine, &image, &probe(&["abort"])).2.unwrap_err();
         let EngineError::CommandFailed { status, .. } = &error else { panic!("{error:?}") };
-        assert_eq!(*status, Status::Signal(6), "{}", engine.name());
+        assert_eq!(*status, Status::Signal(6), "{label}");
     }
 }
 
@@ -181,7 +194,7 @@ fn a_failed_command_keeps_status_and_output() {
 fn a_command_that_can_not_start_is_told_from_one_that_failed() {
     let fixture = Fixture::new();
     let image = fixture.probe();
-    for engine in fixture.engines() {
+    for (_, engine) in fixture.engines() {
         let mut no_program = probe(&[]);
         no_program.argv = vec!["no-such-program".into()];
         let mut no_execute = probe(&[]);

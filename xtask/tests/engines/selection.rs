@@ -1,7 +1,7 @@
 //! What is said when an engine, or every one, does not work.
 
 use keyway_xtask::container::Layer;
-use keyway_xtask::engine::{EngineError, Sandbox, Unavailable};
+use keyway_xtask::engine::{Engine, EngineError, Sandbox, Unavailable};
 use keyway_xtask::failure::{Diagnose, Exit, Failure};
 use keyway_xtask::shell::Shell;
 use snapbox::{assert_data_eq, str};
@@ -62,7 +62,7 @@ hint: none
 #[test]
 fn an_image_that_docker_can_not_load() {
     let fixture = Fixture::new();
-    let Some(docker) = fixture.engines().into_iter().find(|one| one.name() == "docker") else {
+    let Some(docker) = fixture.docker() else {
         return;
     };
     let layer = fixture.layer("layer", |tar| tar.file("file", 0o644, b"x"));

@@ -8,6 +8,7 @@ mod fetched;
 mod fixture;
 mod layers;
 mod lifecycle;
+mod ready;
 mod resolving;
 mod rust_dist;
 mod server;

@@ -17,7 +17,7 @@ use crate::server::Route;
 const LINUX: &str = "x86_64-unknown-linux-gnu";
 const WINDOWS: &str = "x86_64-pc-windows-gnu";
 /// A compiler as far as an image's record of it goes: it says which it is.
-const RUSTC: &str = "#!/bin/sh\nprintf 'rustc 1.85.0\\nrelease: 1.85.0\\ncommit-hash: 4d91de4e48198da2e33413efdcd9cd2cc0c46688\\nLLVM version: 19.1.7\\n'\n";
+pub(crate) const RUSTC: &str = "#!/bin/sh\nprintf 'rustc 1.85.0\\nrelease: 1.85.0\\ncommit-hash: 4d91de4e48198da2e33413efdcd9cd2cc0c46688\\nLLVM version: 19.1.7\\n'\n";
 
 /// How a tarball is compressed.
 #[derive(Clone, Copy)]
@@ -26,7 +26,7 @@ enum Compression {
     Gzip,
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     use std::io::Write as _;
     let mut writer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     writer.write_all(bytes).unwrap();
@@ -231,7 +231,7 @@ fn gzip_is_taken_where_there_is_no_xz() {
 }
 
 /// This machine's shell with the libraries it needs, where it expects them.
-fn shell() -> Vec<Item> {
+pub(crate) fn shell() -> Vec<Item> {
     let program = fs::canonicalize("/bin/sh").unwrap();
     let libraries = std::process::Command::new("ldd").arg(&program).output().unwrap();
     let libraries = String::from_utf8(libraries.stdout).unwrap();

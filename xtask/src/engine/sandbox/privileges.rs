@@ -12,6 +12,7 @@ use rustix::process::{getegid, geteuid};
 use rustix::thread::{CapabilitySet, CapabilitySets, UnshareFlags};
 
 use super::enter::{SetupError, failed};
+use crate::engine::Privilege;
 
 /// What the inner process needs until its file system stands.
 const NEEDED: CapabilitySet = CapabilitySet::SYS_ADMIN
@@ -45,6 +46,14 @@ pub(super) fn unshare(flags: UnshareFlags) -> Result<(), SetupError> {
             .map_err(failed("keep capabilities in the user namespace"))?;
     }
     Ok(())
+}
+
+/// Whether a user namespace has to be made.
+pub(super) fn own() -> Privilege {
+    match rustix::thread::capabilities(None) {
+        Ok(own) if own.effective.contains(NEEDED) => Privilege::Root,
+        _ => Privilege::Rootless,
+    }
 }
 
 fn unshare_raw(flags: UnshareFlags) -> rustix::io::Result<()> {

@@ -66,7 +66,9 @@ impl Recipe {
     /// Checks what the form alone does not.
     pub(super) fn check(&self, path: &Path) -> Result<(), RecipeError> {
         let check = Check { path };
-        check.word("suite", &self.suite)?;
+        if self.reference.is_none() && self.dockerfile.is_none() {
+            check.word("suite", &self.suite)?;
+        }
         check.word("architecture", &self.architecture)?;
         self.from.iter().try_for_each(|name| check.word("from", name))?;
         self.packages.iter().try_for_each(|name| check.word("package", name))?;
@@ -99,6 +101,7 @@ impl Recipe {
     }
 
     fn check_sources(&self, check: &Check<'_>) -> Result<(), RecipeError> {
+        self.check_ready(check)?;
         for rust in &self.rust {
             check.word("rust version", &rust.version)?;
         }
@@ -118,5 +121,36 @@ impl Recipe {
             }
         }
         Ok(())
+    }
+
+    /// An image that others made is taken as it is.
+    fn check_ready(&self, check: &Check<'_>) -> Result<(), RecipeError> {
+        let name = self.reference.as_ref().map(ToString::to_string);
+        let Some(name) = name.as_ref().or(self.dockerfile.as_ref()) else {
+            return Ok(());
+        };
+        let field = if self.reference.is_some() { "reference" } else { "dockerfile" };
+        if let Some(path) = &self.dockerfile {
+            check.inside("dockerfile", path)?;
+            if !path.contains('/') {
+                return Err(check.invalid(field, path, "lies in no folder of its own"));
+            }
+            if self.reference.is_some() {
+                return Err(check.invalid(field, name, "stands beside `dockerfile`"));
+            }
+        }
+        let alone = self.packages.is_empty()
+            && self.wheels.is_empty()
+            && self.rust.is_empty()
+            && self.fetches.is_empty()
+            && self.standard_libraries.is_empty()
+            && self.files.is_empty()
+            && self.links.is_empty()
+            && self.from.is_none();
+        if alone {
+            return Ok(());
+        }
+        let problem = "takes nothing else; put what is to be added into a recipe on top (`from`)";
+        Err(check.invalid(field, name, problem))
     }
 }

@@ -69,3 +69,69 @@ impl Fetch {
         })
     }
 }
+
+/// A ready image in a registry: `host/name@sha256:…`, or by a tag, which only asks for the digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The registry, with its port if it names one.
+    pub registry: String,
+    /// The image's name there.
+    pub name: String,
+    /// A tag.
+    pub tag: Option<String>,
+    /// The digest of its manifest, or of the index of manifests for several platforms.
+    pub digest: Option<Digest>,
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.registry, self.name)?;
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => write!(f, "@{}", digest.prefixed()),
+            (None, Some(tag)) => write!(f, ":{tag}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl std::str::FromStr for Reference {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = |problem: &str| Err(format!("reference `{text}` {problem}"));
+        let (rest, digest) = match text.split_once('@') {
+            None => (text, None),
+            Some((rest, digest)) => {
+                match digest.strip_prefix("sha256:").and_then(|hex| hex.parse().ok()) {
+                    Some(digest) => (rest, Some(digest)),
+                    None => return refuse("has a digest that is no `sha256:` and 64 digits"),
+                }
+            }
+        };
+        let Some((registry, path)) = rest.split_once('/') else {
+            return refuse("names no registry: `host/name@sha256:…`");
+        };
+        if !registry.contains(['.', ':']) && registry != "localhost" {
+            return refuse("names no registry: `host/name@sha256:…`");
+        }
+        let (name, tag) = match path.split_once(':') {
+            Some((name, tag)) => (name, Some(tag.to_owned())),
+            None => (path, None),
+        };
+        let plain = |part: &str| {
+            !part.is_empty()
+                && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        };
+        if !name.split('/').all(plain) || !tag.iter().all(|tag| plain(tag)) {
+            return refuse("is no name of an image");
+        }
+        Ok(Self { registry: registry.to_owned(), name: name.to_owned(), tag, digest })
+    }
+}
+
+impl<'de> Deserialize<'de> for Reference {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}

@@ -1,0 +1,177 @@
+//! Files on their way into a container and out of it, as tars through the client's `cp`.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::containers::Containers;
+use super::listing::{Entry, slashed};
+use super::volumes::Parcel;
+use super::{Engine, EngineError};
+
+type Result<T> = std::result::Result<T, EngineError>;
+
+/// Writes entries that are owned by the caller.
+pub(super) struct Writer<'t, W: io::Write> {
+    pub(super) tar: &'t mut tar::Builder<W>,
+    /// When everything was last changed, in seconds since 1970.
+    pub(super) time: u64,
+    /// Who owns it.
+    pub(super) user: u32,
+    pub(super) group: u32,
+}
+
+impl<W: io::Write> Writer<'_, W> {
+    pub(super) fn parcel(&mut self, parcel: &Parcel<'_>) -> io::Result<()> {
+        if parcel.send.is_empty() {
+            return Ok(());
+        }
+        let guest = slashed(parcel.mount.guest.strip_prefix("/").unwrap_or(&parcel.mount.guest));
+        self.folder(&guest)?;
+        for path in &parcel.send {
+            let to = format!("{guest}/{path}");
+            let from = parcel.mount.host.join(path);
+            match &parcel.found[path] {
+                Entry::Folder => self.folder(&to)?,
+                Entry::Link { to: link } => {
+                    let mut header = self.header(tar::EntryType::Symlink, 0o777, 0);
+                    self.tar.append_link(&mut header, &to, link)?;
+                }
+                Entry::File { is_executable, .. } => {
+                    let file = File::open(&from)?;
+                    let size = file.metadata()?.len();
+                    let mode = if *is_executable { 0o755 } else { 0o644 };
+                    let mut header = self.header(tar::EntryType::Regular, mode, size);
+                    self.tar.append_data(&mut header, &to, file.take(size))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn folder(&mut self, path: &str) -> io::Result<()> {
+        let mut header = self.header(tar::EntryType::Directory, 0o755, 0);
+        self.tar.append_data(&mut header, format!("{path}/"), io::empty())
+    }
+
+    fn header(&self, kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_size(size);
+        header.set_mtime(self.time);
+        header.set_uid(self.user.into());
+        header.set_gid(self.group.into());
+        header
+    }
+}
+
+/// Has the engine unpack a tar in a container.
+pub(super) fn upload(
+    engine: &Containers<'_>,
+    container: &OsString,
+    fill: impl FnOnce(&mut tar::Builder<io::PipeWriter>) -> io::Result<()>,
+) -> Result<()> {
+    let run = || -> io::Result<()> {
+        let (reader, writer) = io::pipe()?;
+        let mut place = container.clone();
+        place.push(":/");
+        let client = &engine.service().client;
+        let copying = client
+            .command([OsString::from("cp"), "-".into(), place])
+            .stdin_file(reader)
+            .stdout_null()
+            .stderr_capture()
+            .unchecked()
+            .start()?;
+        let mut tar = tar::Builder::new(writer);
+        let filled = fill(&mut tar).and_then(|()| tar.into_inner().map(drop));
+        let output = copying.wait()?;
+        if output.status.success() {
+            return filled;
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(io::Error::other(client.reason(said.trim())))
+    };
+    run().map_err(|error| transfer(engine, &error))
+}
+
+/// Fetches a path of a container as a tar and writes the files that `place` has a place for.
+pub(super) fn unpack(
+    engine: &Containers<'_>,
+    container: &OsString,
+    path: &str,
+    place: &dyn Fn(&Path) -> Option<PathBuf>,
+) -> Result<Vec<PathBuf>> {
+    let run = || -> io::Result<Vec<PathBuf>> {
+        let mut from = container.clone();
+        from.push(format!(":/{path}"));
+        let client = &engine.service().client;
+        let reader =
+            client.command([OsString::from("cp"), from, "-".into()]).stdin_null().reader()?;
+        let mut archive = tar::Archive::new(reader);
+        let mut written = Vec::new();
+        for entry in archive.entries()? {
+            let mut entry = entry?;
+            let inside = entry.path()?.into_owned();
+            let (true, Some(to)) = (entry.header().entry_type().is_file(), place(&inside)) else {
+                continue;
+            };
+            let folder = to.parent().unwrap_or(&to);
+            fs::create_dir_all(folder)?;
+            let mut file = tempfile::Builder::new().prefix(".keyway-").tempfile_in(folder)?;
+            io::copy(&mut entry, &mut file)?;
+            set_mode(file.as_file(), entry.header().mode()? & 0o111 != 0)?;
+            file.persist(&to).map_err(|error| error.error)?;
+            written.push(to);
+        }
+        // The rest of the stream, and with it the client's status.
+        io::copy(&mut archive.into_inner(), &mut io::sink())?;
+        Ok(written)
+    };
+    run().map_err(|error| transfer(engine, &error))
+}
+
+#[cfg(unix)]
+fn set_mode(file: &File, is_executable: bool) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = if is_executable { 0o755 } else { 0o644 };
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn set_mode(_: &File, _: bool) -> io::Result<()> {
+    Ok(())
+}
+
+/// Seconds since 1970 of a time such as `2026-01-02T03:04:05.6Z`; daemons run in UTC or say how far
+/// from it they are, which matters as little as the fraction: the same clock sets all times here.
+pub(super) fn seconds(text: &str) -> Option<u64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    // Days from the civil date, with years that begin in March.
+    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
+    let days =
+        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
+    u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()
+}
+
+/// For `map_err`.
+pub(super) fn transfer(engine: &Containers<'_>, error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::Transfer { engine: engine.name(), reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_daemons_clock() {
+        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
+        assert_eq!(seconds("2026-01-01T00:00:00.123456789Z"), Some(1_767_225_600));
+        assert_eq!(seconds("2024-02-29T12:30:01Z"), Some(1_709_209_801));
+        assert_eq!(seconds("soon"), None);
+    }
+}

@@ -1,0 +1,197 @@
+//! A daemon that does not see this machine's files: the real one, behind a TCP port.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
+
+use keyway_xtask::container::{Access, Command};
+use keyway_xtask::engine::{
+    Client, Containers, Engine, EngineError, Folders, Kind, Owner, Service,
+};
+use keyway_xtask::failure::{Diagnose, Exit};
+use keyway_xtask::shell::Shell;
+
+use crate::fixture::{Fixture, collect, mount, probe, run};
+
+/// Forwards a TCP port of this machine to the daemon's socket; its address.
+fn forward() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = UnixStream::connect("/var/run/docker.sock").unwrap();
+            let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+            let (mut from, mut to): (UnixStream, TcpStream) = (server, client);
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    address
+}
+
+/// The engine behind a port, with a label of its own; none if there is no daemon here.
+fn engine<'a>(fixture: &Fixture, owner: &Owner, shell: &'a Shell) -> Option<Containers<'a>> {
+    fixture.docker()?;
+    let service = Service::find(Client::of(Kind::Docker).at(forward())).unwrap();
+    Some(Containers::new(service, owner.clone(), fixture.cache(), shell))
+}
+
+/// The times that the folder's files have in the container.
+fn times(container: &str, folder: &str) -> BTreeMap<String, u64> {
+    let place = format!("{container}:{folder}");
+    let tar = duct::cmd!("docker", "cp", place, "-").stdout_capture().run().unwrap().stdout;
+    let mut archive = tar::Archive::new(&tar[..]);
+    let entries = archive.entries().unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let path = entry.path().unwrap().to_str().unwrap().to_owned();
+            (path, entry.header().mtime().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn files_are_sent_and_fetched() {
+    let fixture = Fixture::new();
+    let shell = Shell::silent();
+    let scope = format!("remote-{}", std::process::id());
+    let owner = Owner { scope, pid: 1, start: 1 };
+    let Some(engine) = engine(&fixture, &owner, &shell) else {
+        return;
+    };
+    assert_eq!(engine.capabilities().folders, Folders::Copied);
+    let image = fixture.probe();
+    let (work, out) = (fixture.path().join("wörk, 1"), fixture.path().join("out"));
+    fs::create_dir_all(work.join("deep/er")).unwrap();
+    fs::create_dir_all(work.join("target")).unwrap();
+    fs::create_dir(&out).unwrap();
+    fs::write(work.join("deep/er/text"), "first").unwrap();
+    fs::write(work.join("same"), "same").unwrap();
+    std::os::unix::fs::symlink("deep/er/text", work.join("link")).unwrap();
+    let mark = "Signature: 8a477f597d28d172789f06886806bc55\n";
+    fs::write(work.join("target/CACHEDIR.TAG"), mark).unwrap();
+    let with = |args: &[&str]| Command {
+        mounts: vec![
+            mount(&work, "/work", Access::ReadOnly),
+            mount(&out, "/out", Access::ReadWrite),
+        ],
+        ..probe(args)
+    };
+    let read = |path: &str| run(&engine, &image, &with(&["read", path]));
+    assert_eq!(read("/work/link").0, "first\n");
+    assert!(read("/work/target/CACHEDIR.TAG").2.is_err(), "what can be made again is not sent");
+
+    let filter = format!("label=keyway.owner={}/1/1", owner.scope);
+    let list = duct::cmd!("docker", "ps", "--quiet", "--filter", &filter).read().unwrap();
+    let containers: Vec<&str> = list.lines().collect();
+    assert_eq!(containers.len(), 2, "one for commands, one for files");
+    for container in &containers {
+        let format = "{{range .Mounts}}{{.Type}} {{end}}{{.HostConfig.Binds}}";
+        let types = duct::cmd!("docker", "inspect", "--format", format, container).read().unwrap();
+        assert_eq!(types, "volume volume []");
+    }
+
+    let before = times(containers[0], "/work");
+    thread::sleep(Duration::from_millis(1100));
+    fs::write(work.join("deep/er/text"), "other").unwrap();
+    assert_eq!(read("/work/link").0, "other\n");
+    let after = times(containers[0], "/work");
+    let is_new = |(path, time): &(&String, &u64)| before.get(*path) != Some(*time);
+    let changed: Vec<_> = after.iter().filter(is_new).map(|(path, _)| path.as_str()).collect();
+    assert!(changed.contains(&"work/deep/er/text"), "{changed:?}");
+    assert!(!changed.contains(&"work/same"), "{changed:?}");
+
+    fs::remove_file(work.join("same")).unwrap();
+    assert!(read("/work/same").2.is_err(), "what is deleted here is deleted there");
+
+    let write = with(&["write", "/out/file"]);
+    run(&engine, &image, &write).2.unwrap();
+    assert!(!out.join("file").exists());
+    collect(&engine, &image, &write);
+    assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "written inside");
+    assert_eq!(out.join("file").metadata().unwrap().uid(), rustix::process::geteuid().as_raw());
+    // What commands made is theirs: it stays there, and is not sent back.
+    fs::remove_file(out.join("file")).unwrap();
+    assert_eq!(read("/out/file").0, "written inside\n");
+}
+
+#[test]
+fn a_volume_that_was_deleted_is_filled_again() {
+    let fixture = Fixture::new();
+    let shell = Shell::silent();
+    let image = fixture.probe();
+    let work = fixture.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("text"), "here").unwrap();
+    for _ in 0..2 {
+        let Some(engine) = engine(&fixture, &Owner::this_process(), &shell) else {
+            return;
+        };
+        let mut command = probe(&["read", "/work/text"]);
+        command.mounts = vec![mount(&work, "/work", Access::ReadOnly)];
+        assert_eq!(run(&engine, &image, &command).0, "here\n");
+        drop(engine);
+        let label = format!("label=keyway.folder={}", work.display());
+        let volume = duct::cmd!("docker", "volume", "ls", "--quiet", "--filter", label);
+        let volume = volume.read().unwrap();
+        let mut tries = 0;
+        while duct::cmd!("docker", "volume", "rm", &volume)
+            .stdout_null()
+            .stderr_null()
+            .run()
+            .is_err()
+        {
+            tries += 1;
+            assert!(tries < 100, "the volume is still in use");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+#[test]
+fn what_a_single_command_made_is_all_fetched() {
+    let fixture = Fixture::new();
+    let shell = Shell::silent();
+    let Some(engine) = engine(&fixture, &Owner::this_process(), &shell) else {
+        return;
+    };
+    let out = fixture.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let mut command = probe(&["write", "/out/file"]);
+    command.mounts = vec![mount(&out, "/out", Access::ReadWrite)];
+    engine.run_once(&fixture.probe(), &command).unwrap();
+    assert_eq!(fs::read_to_string(out.join("file")).unwrap(), "written inside");
+    let label = format!("label=keyway.folder={}", out.display());
+    let left = duct::cmd!("docker", "volume", "ls", "--quiet", "--filter", label).read().unwrap();
+    assert_eq!(left, "", "its volume is gone");
+}
+
+#[test]
+fn a_daemon_that_is_gone_before_files_are_sent() {
+    let fixture = Fixture::new();
+    let shell = Shell::silent();
+    let Some(engine) = engine(&fixture, &Owner::this_process(), &shell) else {
+        return;
+    };
+    let image = fixture.probe();
+    engine.prepare(&image).unwrap();
+    // The same daemon, at a port where none listens any more.
+    let mut service = Service::find(Client::of(Kind::Docker)).unwrap();
+    service = service.with_folders(Folders::Copied);
+    let prepared = engine.prepare(&image).unwrap();
+    service.client = Client::of(Kind::Docker).at("tcp://127.0.0.1:9");
+    let gone = Containers::new(service, Owner::this_process(), fixture.cache(), &shell);
+    let error = gone.prepare(&image).unwrap_err();
+    assert!(matches!(error, EngineError::Load { .. }), "{error:?} for {prepared:?}");
+    assert_eq!(error.exit(), Exit::Environment);
+}
