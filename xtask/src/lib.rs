@@ -16,6 +16,7 @@ pub mod failure;
 pub mod image;
 pub mod inputs;
 pub mod interrupt;
+pub mod origin;
 pub mod plan;
 pub mod records;
 pub mod run;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::camino::{Utf8Path, Utf8PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId, TargetKind};
 use keyway_manifest::Digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::cache::{CacheError, write_atomically};
@@ -46,7 +46,26 @@ pub struct Plugin {
     /// path dependencies.
     pub folders: BTreeSet<PathBuf>,
     /// Libraries that this plugin may load beyond its target's list.
-    pub allow_imports: Vec<String>,
+    pub allow_imports: Vec<AllowedImport>,
+}
+
+/// An entry of `allow-imports`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedImport {
+    /// A library; `*` stands for any characters.
+    pub name: String,
+    /// Why the plugin can't do without it.
+    #[serde(deserialize_with = "reason")]
+    pub reason: String,
+}
+
+fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let reason = String::deserialize(deserializer)?;
+    if reason.trim().is_empty() {
+        return Err(serde::de::Error::custom("`reason` must say why the library is needed"));
+    }
+    Ok(reason)
 }
 
 /// Why a workspace can't be built.
@@ -234,7 +253,7 @@ impl Workspace {
 }
 
 /// Counted up when another version of this module makes another [`PluginSet`] of the same metadata.
-const SET_VERSION: u32 = 2;
+const SET_VERSION: u32 = 3;
 
 #[derive(Serialize, Deserialize)]
 struct Remembered {
@@ -257,7 +276,7 @@ fn remembered(path: &Path, manifests: Digest) -> Option<PluginSet> {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct Settings {
     plugin: bool,
-    allow_imports: Vec<String>,
+    allow_imports: Vec<AllowedImport>,
 }
 
 impl Default for Settings {
@@ -371,5 +390,20 @@ impl<'a> Dependencies<'a> {
             }
         }
         seen.into_iter().filter_map(|id| self.packages.get(id).copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowed_import_has_a_reason() {
+        let read = |text: &str| toml::from_str::<Settings>(text).map_err(|error| error.to_string());
+        let settings = read("allow-imports = [{ name = \"z.dll\", reason = \"a test\" }]");
+        assert_eq!(settings.expect("it is right").allow_imports[0].name, "z.dll");
+        for bad in ["\"z.dll\"", "{ name = \"z.dll\" }", "{ name = \"z.dll\", reason = \" \" }"] {
+            assert!(read(&format!("allow-imports = [{bad}]")).is_err(), "{bad}");
+        }
     }
 }
