@@ -398,6 +398,12 @@ fn odd_hosts() {
         let mut manifest =
             canary::manifest(&fs::read(&*canary::LIBRARY).expect("it"), "libcanary.so");
         manifest.target = built_for.parse().expect("a triple");
+        manifest.artifact.format = keyway_inspect::inspect(&bytes).expect("it").facts.header.format;
+        (manifest.stamp, manifest.abi, manifest.toolchain) =
+            (keyway_manifest::StampFormat::None, None, None);
+        if file.ends_with(".dll") {
+            manifest.artifact.file = "canary.dll".parse().expect("a name");
+        }
         manifest.artifact.size = bytes.len() as u64;
         manifest.artifact.sha256 = keyway_manifest::Digest::of(&bytes);
         let plugin = Plugin::of(&bytes, manifest);
