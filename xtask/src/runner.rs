@@ -8,14 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::Triple;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Access, Command, Image, Mount};
 use crate::dist::Entry;
 use crate::engine::{Engine, EngineError, Stream};
 use crate::shell::Shell;
-use crate::targets::Runner;
+use crate::targets::{Paths, Runner, Target};
 
 /// What came of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,44 +37,30 @@ pub enum Outcome {
     },
 }
 
-/// How programs for a target are run here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// The image that built it runs it too.
-    Native,
-    /// The image with wine runs it.
-    Wine,
-}
-
 /// Where `dist/` is seen inside.
 const DIST: &str = "/dist";
 /// Where the folder with the host program is seen inside.
 const HOST: &str = "/host";
+/// The architecture of the images.
+const IMAGES: &str = "x86_64";
 
 /// Why programs for `target` can't be run on this machine, if they can't.
-pub fn obstacle(target: &Triple, runner: Runner) -> Option<String> {
-    let machine = std::env::consts::ARCH;
-    let architecture = target.as_str().split('-').next().unwrap_or_default();
-    match runner {
-        Runner::None => Some("its `runner` in `targets.toml` is \"none\"".to_owned()),
-        // Engines run images of the machine's own architecture.
-        Runner::Native | Runner::Wine if architecture != machine => {
-            Some(format!("this machine is of architecture {machine}"))
-        }
-        Runner::Native | Runner::Wine => None,
+pub fn obstacle(target: &Target) -> Option<String> {
+    if target.spec.runner.is_none() {
+        return Some("no image here runs programs for it".to_owned());
     }
+    // Emulators are programs of the images' own architecture, and so of the machine's.
+    let machine = std::env::consts::ARCH;
+    (machine != IMAGES).then(|| format!("this machine is of architecture {machine}, not {IMAGES}"))
 }
 
 /// The command that runs `program` on the libraries of `entries`. Pure: it reads nothing.
-pub fn command(way: Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
+pub fn command(runner: &Runner, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
     let (folder, name) = (program.parent().unwrap_or(program), program.file_name());
     let name = name.unwrap_or_default().to_string_lossy();
-    let mut argv: Vec<String> = match way {
-        Way::Native => Vec::new(),
-        Way::Wine => vec!["keyway-wine".to_owned()],
-    };
-    argv.extend([way.guest(&format!("{HOST}/{name}")), "--json".into(), "exercise".into()]);
-    argv.extend(entries.iter().map(|entry| library(way, entry)));
+    let mut argv = runner.command.clone();
+    argv.extend([runner.guest(&format!("{HOST}/{name}")), "--json".into(), "exercise".into()]);
+    argv.extend(entries.iter().map(|entry| library(runner, entry)));
     let mount = |host: &Path, guest: &str| Mount {
         host: host.to_owned(),
         guest: guest.into(),
@@ -89,19 +74,18 @@ pub fn command(way: Way, program: &Path, dist: &Path, entries: &[&Entry]) -> Com
     }
 }
 
-impl Way {
+impl Runner {
     /// A path inside the image as the program itself spells it.
-    fn guest(self, path: &str) -> String {
-        match self {
-            Self::Native => path.to_owned(),
-            // Wine shows the root as drive Z.
-            Self::Wine => format!("Z:{}", path.replace('/', "\\")),
+    fn guest(&self, path: &str) -> String {
+        match self.paths {
+            Paths::Unix => path.to_owned(),
+            Paths::Windows => format!("Z:{}", path.replace('/', "\\")),
         }
     }
 }
 
-fn library(way: Way, entry: &Entry) -> String {
-    way.guest(&format!("{DIST}/{}", entry.library))
+fn library(runner: &Runner, entry: &Entry) -> String {
+    runner.guest(&format!("{DIST}/{}", entry.library))
 }
 
 /// Runs `program` on the libraries of `entries`, all in one process; one outcome each, in order.
@@ -111,14 +95,14 @@ fn library(way: Way, entry: &Entry) -> String {
 pub fn run(
     engine: &dyn Engine,
     image: &Image,
-    way: Way,
+    runner: &Runner,
     program: &Path,
     dist: &Path,
     entries: &[&Entry],
     shell: &Shell,
 ) -> Result<Vec<Outcome>, EngineError> {
     let mut told = Told::default();
-    let command = command(way, program, dist, entries);
+    let command = command(runner, program, dist, entries);
     let ended = engine.run(image, &command, &mut |stream, line| match stream {
         Stream::Stdout => told.line(line.trim_end_matches('\r'), shell),
         Stream::Stderr => shell.detail("Host", line),
@@ -130,7 +114,7 @@ pub fn run(
         Err(error) => return Err(error),
     };
     let outcome = |entry: &&Entry| {
-        let of = told.outcomes.remove(&library(way, entry));
+        let of = told.outcomes.remove(&library(runner, entry));
         of.unwrap_or_else(|| Outcome::Failed { message: silence.clone() })
     };
     Ok(entries.iter().map(outcome).collect())

@@ -7,8 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::{Libc, Triple};
-use serde::{Deserialize, Serialize};
+use keyway_manifest::{Libc, LibcFamily, LibcVersion, Triple};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::container::EngineName;
@@ -54,24 +54,52 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The libc a plugin may need of its host; none where the target has no versioned libc.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "libc")]
     pub libc: Option<Libc>,
     /// Patterns of libraries that a plugin may load.
     pub imports: Vec<String>,
-    /// How a program for it is run.
-    pub runner: Runner,
+    /// How a program for it is run; where nothing here can, it is only checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<Runner>,
 }
 
-/// How `test-plugins` runs a program for a target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How `test-plugins` runs a program for a target: in which image, by what, and how paths are spelled
+/// there.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runner {
+    /// The recipe under `docker/` whose image runs it; the one that builds unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The words before the program: an emulator or a loader with its options.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// How the program spells paths.
+    #[serde(default)]
+    pub paths: Paths,
+}
+
+/// How a program spells the paths of the image that it runs in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Runner {
-    /// This machine runs it, if it is of the same architecture and system.
-    Native,
-    /// Wine runs it, in the `wine` image.
-    Wine,
-    /// Nothing here runs it.
-    None,
+pub enum Paths {
+    /// As they are.
+    #[default]
+    Unix,
+    /// On drive Z, with backslashes, as wine shows the root.
+    Windows,
+}
+
+/// In a manifest the floor is always there, if only as null, which TOML does not have.
+fn libc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Libc>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Written {
+        family: LibcFamily,
+        floor: Option<LibcVersion>,
+    }
+    let Written { family, floor } = Written::deserialize(deserializer)?;
+    Ok(Some(Libc { family, floor }))
 }
 
 /// What is wrong with `targets.toml` or with a request for a target.
@@ -235,13 +263,16 @@ mod tests {
     #[test]
     fn selects_default_all_or_named() {
         let set = shipped();
-        let two = ["x86_64-pc-windows-gnu", "x86_64-unknown-linux-gnu"];
+        let two = ["x86_64-pc-windows-gnu", "x86_64-unknown-freebsd"];
         let select = |asked: &[&str]| {
             let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
             set.select(&asked).map(|selected| triples(&selected))
         };
-        assert_eq!(select(&[]).expect("default"), two);
-        assert!(select(&["all"]).expect("all").len() >= 2);
+        let default = select(&[]).expect("default");
+        assert!(default.len() >= 2 && default.is_sorted(), "{default:?}");
+        let all = select(&["all"]).expect("all");
+        assert!(default.iter().all(|triple| all.contains(triple)) && all.len() > default.len());
+        assert_eq!(select(&two).expect("named"), two);
         assert_eq!(select(&[two[0], two[0]]).expect("named twice"), [two[0]]);
         let error = select(&["sparc-sun-solaris"]).expect_err("not described");
         assert!(error.hint().expect("a hint").contains(two[0]), "{error}");

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::shell::Shell;
-use crate::targets::{Runner, Target, TargetSet};
+use crate::targets::{Target, TargetSet};
 use crate::workspace::Workspace;
 
 /// Lists the targets that plugins can be built for.
@@ -35,11 +35,9 @@ pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), 
             target.triple,
             if default { "default" } else { "" },
             target.spec.image,
-            match target.spec.runner {
-                Runner::Native => "native",
-                Runner::Wine => "wine",
-                Runner::None => "none",
-            },
+            target.spec.runner.as_ref().map_or("none", |runner| {
+                runner.command.first().map_or("native", String::as_str)
+            }),
             floor.map(|floor| format!("libc {floor} or newer")).unwrap_or_default(),
         ));
     }

@@ -14,17 +14,15 @@ use crate::engine::{self, EngineChoice};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::plan::Step;
-use crate::runner::{self, Outcome, Way};
+use crate::runner::{self, Outcome};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
-use crate::targets::{Runner, Target, TargetSet};
+use crate::targets::{Target, TargetSet};
 use crate::vendor::{self, Vendored};
 use crate::workspace::Workspace;
 
 /// The package and its program that use plugins.
 const HOST: (&str, &str) = ("keyway-host", "keyway-host");
-/// The image that has wine in it.
-const WINE: &str = "wine";
 
 /// Loads what is in `dist/`, calls it and unloads it, for each target on its runner.
 #[derive(Debug, clap::Args)]
@@ -75,9 +73,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let mut survey = Survey::take(workspace, &images, "release")?;
     let targets = delivered(args, &set, &survey)?;
     let mut tally = Tally::default();
-    let (runnable, skipped): (Vec<&Target>, Vec<&Target>) = targets
-        .into_iter()
-        .partition(|target| runner::obstacle(&target.triple, target.spec.runner).is_none());
+    let (runnable, skipped): (Vec<&Target>, Vec<&Target>) =
+        targets.into_iter().partition(|target| runner::obstacle(target).is_none());
     for target in skipped {
         skip(target, &mut tally, shell);
     }
@@ -131,16 +128,16 @@ fn test(
 ) -> Result<(), Failure> {
     let Build { shell, engine, images, .. } = build;
     let target = &step.target.triple;
-    let program = build.program(step, HOST.0, HOST.1, vendored)?;
-    let (image, way) = match step.target.spec.runner {
-        Runner::Wine => (WINE, Way::Wine),
-        Runner::Native | Runner::None => (step.image.name.as_str(), Way::Native),
-    };
+    // Plugins are optimized as they are delivered; the program around them need not be.
+    let host = Step { profile: "dev".to_owned(), ..step.clone() };
+    let program = build.program(&host, HOST.0, HOST.1, vendored)?;
+    let runner = step.target.spec.runner.clone().unwrap_or_default();
+    let image = runner.image.as_deref().unwrap_or(&step.image.name);
     let image = images.ensure(image, engine, shell)?;
     let entries: Vec<&Entry> =
         survey.index.artifacts.iter().filter(|entry| entry.target == *target).collect();
     let dist = build.workspace.dist_dir();
-    let outcomes = runner::run(*engine, &image, way, &program, &dist, &entries, shell)?;
+    let outcomes = runner::run(*engine, &image, &runner, &program, &dist, &entries, shell)?;
     for (entry, outcome) in entries.iter().zip(&outcomes) {
         report(target, &entry.plugin, outcome, tally, shell);
     }
@@ -172,9 +169,9 @@ fn report(target: &Triple, plugin: &str, outcome: &Outcome, tally: &mut Tally, s
 fn skip(target: &Target, tally: &mut Tally, shell: &Shell) {
     tally.skipped += 1;
     let target_triple = &target.triple;
-    let reason = runner::obstacle(target_triple, target.spec.runner).unwrap_or_default();
+    let reason = runner::obstacle(target).unwrap_or_default();
     shell.event(&Event::Skipped { target: target_triple, reason: &reason });
-    shell.warn(format_args!("nothing was tested for {target_triple}: {reason}"));
+    shell.status("Checked", format_args!("{target_triple}, not run: {reason}"));
 }
 
 fn finish(args: &Args, tally: &Tally, shell: &Shell) -> Result<(), Failure> {

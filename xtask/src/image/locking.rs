@@ -55,7 +55,7 @@ pub(super) fn lock(
         let assembler = Assembler::new(images, &below, &recipe, &lock, runner, shell)?;
         let made = match &content {
             LayerContent::Std(target) if recipe.compiles(target) => {
-                remembered(images, &lock, &assembler, &content, &layers)?
+                remembered(images, &lock, &assembler, &content, &layers, shell)?
             }
             _ => assembler.layer(&content, &layers)?,
         };
@@ -133,8 +133,10 @@ fn resolve(
     let packages = index.closure(&recipe.packages, &recipe.without, &installed)?;
     let mut sources: Vec<Package> = Vec::new();
     for library in &recipe.standard_libraries {
-        if !sources.iter().any(|known| known.name == library.source) {
-            sources.push(index.package(&library.source)?);
+        for package in [&library.source].into_iter().chain(&library.bootstrap) {
+            if !sources.iter().any(|known| known.name == *package) {
+                sources.push(index.package(package)?);
+            }
         }
     }
     let scratch = images.scratch()?;
@@ -224,6 +226,7 @@ fn remembered(
     assembler: &Assembler<'_>,
     content: &LayerContent,
     below: &[(String, Layer)],
+    shell: &Shell,
 ) -> Result<Layer, ImageError> {
     let mut key = Hasher::new();
     let image = assembler.image(below.to_vec());
@@ -243,6 +246,7 @@ fn remembered(
     if let Some(known) = known {
         return Ok(known);
     }
+    shell.detail("Compiling", format_args!("{content}, to be noted in `{}`", note.display()));
     let made = assembler.layer(content, below)?;
     write_atomically(&note, format!("{} {}\n", made.diff_id, made.size).as_bytes())?;
     Ok(made)

@@ -17,8 +17,9 @@ use crate::container::{Image, Runner};
 /// What is compiled, and how.
 pub const SCRIPT: &str = include_str!("standard_library.sh");
 
-/// The paths of the source package that the compilation reads.
-pub const SOURCE_PATHS: [&str; 2] = ["usr/src/rustc-*/library", "usr/lib/rustlib/src/rust"];
+/// The paths of the source package, and of the one that bootstraps, that the compilation reads.
+pub const SOURCE_PATHS: [&str; 3] =
+    ["usr/src/rustc-*/library", "usr/lib/rustlib/src/rust", "usr/lib/rustlib/*/lib"];
 
 /// Why a standard library can't be compiled.
 #[derive(Debug, Error)]

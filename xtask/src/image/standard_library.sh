@@ -1,5 +1,7 @@
 # Compiles std for the target $1 from the source in the image, into /out/lib.
-# No network, no linker and no libc of the target is needed: only rlibs come out.
+# No network, no linker and no libc of the target is needed: only rlibs come out. `test` is for the unit
+# tests of plugins. The symbolizer of backtraces is left out: plugins are stripped, so it has nothing to
+# look up, and would be a sixth of the library.
 set -eu
 target=$1
 source=$(readlink -f /usr/lib/rustlib/src/rust)/library
@@ -29,7 +31,8 @@ END
 export CARGO_HOME=/out/cargo CARGO_TARGET_DIR=/out/target CARGO_INCREMENTAL=0
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Cembed-bitcode=yes
 cd /out/empty
-cargo build --offline --release --target "$target" -Zbuild-std=std,panic_unwind,panic_abort
+cargo build --offline --release --target "$target" -Zbuild-std=std,panic_unwind,panic_abort,test \
+    -Zbuild-std-features=panic-unwind
 for library in /out/target/"$target"/release/deps/*.rlib; do
     case $library in
     */libempty-*) ;;

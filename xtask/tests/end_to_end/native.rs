@@ -15,7 +15,16 @@ architecture = "amd64"
 from = "base"
 packages = ["cmake", "libclang-common-19-dev", "libclang1-19", "ninja-build"]
 without = [{ package = "procps", why = "for people at a terminal" }]
-drop = ["usr/share/bash-completion", "usr/share/doc", "usr/share/man"]
+drop = [
+    "usr/bin/ccmake",
+    "usr/bin/cpack",
+    "usr/bin/ctest",
+    "usr/share/bash-completion",
+    "usr/share/cmake-*/Help",
+    "usr/share/doc",
+    "usr/share/locale",
+    "usr/share/man",
+]
 keep = ["usr/share/doc/*/copyright"]
 
 [env]

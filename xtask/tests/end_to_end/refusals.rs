@@ -18,10 +18,10 @@ use keyway_xtask::engine::{Engine, EngineError, Sandbox, Stream};
 use keyway_xtask::image::Images;
 use keyway_xtask::plan::{Plan, Step, Wanted};
 use keyway_xtask::run::Folders;
-use keyway_xtask::runner::{self, Way};
+use keyway_xtask::runner;
 use keyway_xtask::shell::Shell;
 use keyway_xtask::survey::{Rebuild, Survey};
-use keyway_xtask::targets::TargetSet;
+use keyway_xtask::targets::{Paths, TargetSet};
 use keyway_xtask::vendor;
 use keyway_xtask::workspace::Workspace;
 use serde_json::Value;
@@ -31,15 +31,15 @@ use crate::workspace::json;
 
 #[test]
 fn refused_on_linux_before_any_code_runs() {
-    check("x86_64-unknown-linux-gnu", "base", Way::Native);
+    check("x86_64-unknown-linux-gnu");
 }
 
 #[test]
 fn refused_on_windows_before_any_code_runs() {
-    check("x86_64-pc-windows-gnu", "wine", Way::Wine);
+    check("x86_64-pc-windows-gnu");
 }
 
-fn check(target: &str, image: &str, way: Way) {
+fn check(target: &str) {
     let shell = Shell::silent();
     let cache = Cache::open().expect("a cache");
     let workspace = Workspace::find(Some(&BUILT.path("Cargo.toml"))).expect("the copy");
@@ -51,6 +51,8 @@ fn check(target: &str, image: &str, way: Way) {
     let selected = targets.select(&[target.to_owned()]).expect("a target");
     let Plan { steps } = survey.plan(&selected, &[], Rebuild::Stale).expect("a plan");
     let step = &steps[0];
+    let runner = step.target.spec.runner.clone().expect("it can be run here");
+    let is_windows = runner.paths == Paths::Windows;
     let n_jobs = thread::available_parallelism().map_or(1, usize::from);
     let build = Build {
         workspace: &workspace,
@@ -71,10 +73,12 @@ fn check(target: &str, image: &str, way: Way) {
     fs::create_dir(&out).expect("create");
     let mut cases = keyway_cases::write(&canary.0, &canary.1, &other, &out).expect("cases");
     // What only a file system with links, pipes and modes can hold is not for Windows.
-    cases.retain(|case| way == Way::Native || !case.unix_only);
+    cases.retain(|case| !is_windows || !case.unix_only);
     assert!(cases.len() > 20, "{} cases", cases.len());
 
-    let image = images.ensure(image, &build.engine, &shell).expect("an image");
+    let image = images
+        .ensure(runner.image.as_deref().unwrap_or(&step.image.name), &build.engine, &shell)
+        .expect("an image");
     let nest = folder.path().join("nest");
     fs::create_dir(&nest).expect("create");
     // A folder that nobody else may write is what the gate asks for.
@@ -87,7 +91,7 @@ fn check(target: &str, image: &str, way: Way) {
             manifest: String::new(),
             sha256: Digest::of(""),
         };
-        let mut command = runner::command(way, &program, folder.path(), &[&entry]);
+        let mut command = runner::command(&runner, &program, folder.path(), &[&entry]);
         // `exercise` takes a folder for what is in it; here a folder is a case of its own.
         for word in command.argv.iter_mut().filter(|word| *word == "exercise") {
             *word = "call".into();
@@ -95,7 +99,7 @@ fn check(target: &str, image: &str, way: Way) {
         command.argv.extend(["sing", "la"].map(Into::into));
         let guest = PathBuf::from("/nest");
         command.mounts.push(Mount { host: nest.clone(), guest, access: Access::ReadWrite });
-        let inside = if way == Way::Wine { "Z:\\nest\\song" } else { "/nest/song" };
+        let inside = if is_windows { "Z:\\nest\\song" } else { "/nest/song" };
         command.env.insert("KEYWAY_CANARY".to_owned(), inside.to_owned());
         let mut lines = Vec::new();
         let ended = engine.run(&image, &command, &mut |stream, line| {

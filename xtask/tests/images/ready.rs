@@ -112,6 +112,36 @@ fn a_reference_is_pulled_and_pinned() {
     assert_eq!(Lock::read(&world.recipes(), "b").unwrap().layers.len(), 1);
 }
 
+#[test]
+fn a_registry_that_wants_a_token_gets_one() {
+    let world = World::new();
+    let mut remote = Remote::new(&[tar(&[file("a", "b")])]);
+    let digest = remote.serve(&world);
+    let realm = world.server.url("token");
+    let challenge = format!("Bearer realm=\"{realm}\",service=\"registry\",scope=\"x\"");
+    let guard = |path: &str, bytes: Vec<u8>| {
+        world.server.put(path, Route::Guarded(bytes, challenge.clone()));
+    };
+    let config = remote.config.to_string().into_bytes();
+    guard(
+        &format!("v2/team/tools/manifests/{}", digest.prefixed()),
+        remote.manifest.to_string().into(),
+    );
+    for blob in [config, remote.layers[0].clone()] {
+        guard(&format!("v2/team/tools/blobs/{}", Digest::of(&blob).prefixed()), blob);
+    }
+    world.recipe("a", &by_digest(&world, digest));
+    let stderr = world.fail(&["lock", "a"], 4);
+    assert!(stderr.contains("/token?service=registry"), "nobody gives one: {stderr}");
+    let token = "token?service=registry&scope=repository:team/tools:pull";
+    world.server.put(token, Route::Whole(br#"{"token":"wrong"}"#.to_vec()));
+    assert!(world.fail(&["lock", "a"], 4).contains("answered 401"));
+    world.server.put(token, Route::Whole(br#"{"token":"sesame"}"#.to_vec()));
+    let locked = world.succeed(&["lock", "a"]);
+    fs::remove_dir_all(world.path().join("cache")).unwrap();
+    assert_eq!(world.succeed(&["build", "a"]), locked);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_reference_builds_in_the_sandbox() {

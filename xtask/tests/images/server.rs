@@ -14,6 +14,8 @@ pub(crate) enum Route {
     Pieces(Vec<u8>, usize),
     /// The bytes, cut after this many, ranges ignored.
     Cut(Vec<u8>, usize),
+    /// The bytes for whoever brings the token `sesame`; others are told where there is one.
+    Guarded(Vec<u8>, String),
     /// A status and nothing else.
     Status(u16),
 }
@@ -63,7 +65,7 @@ impl Server {
         let mut request = String::new();
         reader.read_line(&mut request)?;
         let path = request.split(' ').nth(1).unwrap_or("/").trim_start_matches('/').to_owned();
-        let mut from = 0;
+        let (mut from, mut admitted) = (0, false);
         loop {
             let mut line = String::new();
             reader.read_line(&mut line)?;
@@ -71,6 +73,7 @@ impl Server {
             if let Some(range) = lower.trim().strip_prefix("range: bytes=") {
                 from = range.trim_end_matches('-').parse().unwrap_or(0);
             }
+            admitted |= lower.trim() == "authorization: bearer sesame";
             if line.trim().is_empty() {
                 break;
             }
@@ -90,7 +93,14 @@ impl Server {
                 head("200 OK", bytes.len())?;
                 stream.write_all(&bytes[..at])
             }
-            Some(Route::Whole(bytes)) => {
+            Some(Route::Guarded(_, challenge)) if !admitted => {
+                write!(
+                    stream,
+                    "HTTP/1.1 401 X\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\n\
+                     Connection: close\r\n\r\n"
+                )
+            }
+            Some(Route::Whole(bytes) | Route::Guarded(bytes, _)) => {
                 head(if from > 0 { "206 Partial Content" } else { "200 OK" }, bytes.len() - from)?;
                 stream.write_all(&bytes[from..])
             }

@@ -41,15 +41,20 @@ fn check(name: &str, arguments: &[&str], expected: impl snapbox::IntoData) {
 
 #[test]
 fn the_name_says_tool_and_target() {
-    check("cc", &["-c", "a.c"], str!["cc -target x86_64-linux-gnu.2.17 -c a.c"]);
-    check("c++", &["a.cc"], str!["c++ -target x86_64-linux-gnu.2.17 a.cc"]);
+    check("cc", &["-c", "a.c"], str!["cc -target x86_64-linux-gnu.2.17 -fno-sanitize=all -c a.c"]);
+    check("c++", &["a.cc"], str!["c++ -target x86_64-linux-gnu.2.17 -O2 -fno-sanitize=all a.cc"]);
     check("ar", &["crs", "a.a", "b.o"], str!["ar crs a.a b.o"]);
     check(
         "x86_64-unknown-linux-gnu-cc",
         &["-c", "a.c"],
-        str!["cc -target x86_64-linux-gnu.2.17 -c a.c"],
+        str!["cc -target x86_64-linux-gnu.2.17 -fno-sanitize=all -c a.c"],
     );
-    check("x86_64-unknown-linux-gnu-c++", &[], str!["c++ -target x86_64-linux-gnu.2.17"]);
+    check(
+        "aarch64-unknown-linux-musl-c++",
+        &[],
+        str!["c++ -target aarch64-linux-musl -O2 -fno-sanitize=all"],
+    );
+    check("riscv64gc-unknown-linux-gnu-ranlib", &["a.a"], str!["ranlib a.a"]);
     check("x86_64-unknown-linux-gnu-ar", &["t", "a.a"], str!["ar t a.a"]);
 }
 
@@ -74,7 +79,9 @@ fn what_contradicts_the_target_is_dropped() {
             "-Wl,--as-needed",
             "a b.c",
         ],
-        str!["cc -target x86_64-linux-gnu.2.17 -O2 /target/lib.def -Wl,--as-needed a b.c"],
+        str![
+            "cc -target x86_64-linux-gnu.2.17 -O2 -fno-sanitize=all -O2 /target/lib.def -Wl,--as-needed a b.c"
+        ],
     );
 }
 
@@ -82,22 +89,61 @@ fn what_contradicts_the_target_is_dropped() {
 fn arguments_keep_their_form() {
     let output = call("cc", &["", "a b", "*", "$HOME", "-DX=\"y\""], None);
     let text = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(text, "cc\n-target\nx86_64-linux-gnu.2.17\n\na b\n*\n$HOME\n-DX=\"y\"\n");
+    assert_eq!(
+        text,
+        "cc\n-target\nx86_64-linux-gnu.2.17\n-O2\n-fno-sanitize=all\n\na b\n*\n$HOME\n-DX=\"y\"\n"
+    );
 }
 
 #[test]
 fn other_targets_need_to_be_named() {
-    let output = call("riscv64gc-unknown-linux-gnu-cc", &[], None);
+    let output = call("mips-unknown-linux-gnu-cc", &[], None);
     assert_eq!(output.status.code(), Some(2));
     snapbox::assert_data_eq!(
         String::from_utf8(output.stderr).unwrap(),
         str![[r#"
-riscv64gc-unknown-linux-gnu-cc: no zig target is known for riscv64gc-unknown-linux-gnu; set KEYWAY_ZIG_TARGET
+mips-unknown-linux-gnu-cc: no zig target is known for mips-unknown-linux-gnu; set KEYWAY_ZIG_TARGET
 
 "#]]
     );
-    let output = call("riscv64gc-unknown-linux-gnu-cc", &[], Some("riscv64-linux-gnu.2.27"));
-    assert_eq!(output.stdout, b"cc\n-target\nriscv64-linux-gnu.2.27\n");
+    let output = call("mips-unknown-linux-gnu-cc", &["-c"], Some("mips-linux-gnueabi"));
+    assert_eq!(output.stdout, b"cc\n-target\nmips-linux-gnueabi\n-fno-sanitize=all\n-c\n");
     let output = call("x-y-ld", &[], None);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_mac_library_is_stripped_and_named_as_it_links() {
+    check(
+        "aarch64-apple-darwin-cc",
+        &["-dynamiclib", "-o", "/target/deps/libgreet.dylib", "a.o"],
+        str![
+            "cc -target aarch64-macos.11.0 -s -O2 -fvisibility=hidden -fno-sanitize=all -dynamiclib -o /target/deps/libgreet.dylib a.o -Wl,-install_name,@rpath/libgreet.dylib"
+        ],
+    );
+    check(
+        "x86_64-apple-darwin-cc",
+        &["-arch", "x86_64", "-c", "a.c"],
+        str!["cc -target x86_64-macos.10.13 -fvisibility=hidden -fno-sanitize=all -c a.c"],
+    );
+}
+
+#[test]
+fn a_windows_library_has_no_time_in_it() {
+    let folder = folder("x86_64-pc-windows-gnullvm-cc");
+    // A header at 0x80, as far as its time, made by a `zig` that links nothing.
+    let dll = folder.path().join("a.dll");
+    let mut bytes = vec![0xff_u8; 0x100];
+    bytes[0x3c..0x40].copy_from_slice(&0x80_u32.to_le_bytes());
+    fs::write(&dll, &bytes).unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let mut command = Command::new("/bin/sh");
+    command.arg(folder.path().join("x86_64-pc-windows-gnullvm-cc"));
+    command.args(["-shared", "-lmsvcrt", "--unwindlib=none", "-o"]).arg(&dll);
+    let output = command.env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!said.contains("msvcrt") && !said.contains("unwindlib"), "{said}");
+    bytes[0x88..0x8c].fill(0);
+    assert_eq!(fs::read(&dll).unwrap(), bytes);
 }

@@ -104,6 +104,11 @@ fn entries(paths: &[String]) -> BTreeSet<String> {
         .map(|path| match path.split_once('/') {
             None => path.clone(),
             Some((top, below)) => match (top, below.split_once('/')) {
+                ("docker", None) if below.matches('-').count() > 1 => {
+                    // One of many alike: an image that is named after its target.
+                    let (_, kind) = below.rsplit_once('.').unwrap_or((below, ""));
+                    format!("docker/TRIPLE.{kind}")
+                }
                 ("docker" | "ci" | ".ci" | ".cargo", None) => path.clone(),
                 ("docker" | "crates" | "plugins", Some((name, _))) => format!("{top}/{name}/"),
                 _ => format!("{top}/"),

@@ -42,6 +42,9 @@ pub struct StandardLibrary {
     pub target: Triple,
     /// The package with its source; it is in no image that plugins are built in.
     pub source: String,
+    /// The package with the host's standard library, where the image below has none: what compiles
+    /// the source has build scripts. It is in no image either.
+    pub bootstrap: Option<String>,
 }
 
 /// A file from beside the recipe.
