@@ -26,7 +26,7 @@ pub fn of(symbols: &BTreeSet<&str>, profile: &Path) -> BTreeMap<String, BTreeSet
         let label = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
         let mut look = |label: String, bytes: &[u8]| {
             let Ok(object) = object::File::parse(bytes) else { return };
-            let undefined = object.symbols().filter(|symbol| symbol.is_undefined());
+            let undefined = object.symbols().filter(object::ObjectSymbol::is_undefined);
             for name in undefined.filter_map(|symbol| symbol.name().ok()) {
                 if symbols.contains(name) {
                     found.entry(name.to_owned()).or_default().insert(label.clone());
