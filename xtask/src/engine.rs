@@ -219,7 +219,11 @@ pub fn survey(cache: &Cache, shell: &Shell) -> Vec<(EngineName, Result<String, U
     EngineName::ORDER.map(|name| (name, open(name, cache, shell).map(describe))).into()
 }
 
-fn open<'a>(
+/// The engine of that name.
+///
+/// # Errors
+/// If it does not work here.
+pub fn open<'a>(
     name: EngineName,
     cache: &Cache,
     shell: &'a Shell,

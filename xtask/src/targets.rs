@@ -279,6 +279,18 @@ mod tests {
     }
 
     #[test]
+    fn engines_are_tried_in_the_order_of_the_file() {
+        let silent = parse("default = []\n[target]\n").expect("no word of engines");
+        assert_eq!(silent.engines(), EngineName::ORDER);
+        let text = "default = []\nengines = [\"sandbox\", \"podman\"]\n[target]\n";
+        let set = parse(text).expect("two engines");
+        assert_eq!(set.engines(), [EngineName::Sandbox, EngineName::Podman]);
+        let error = parse(&text.replace("podman", "lxc")).expect_err("no such engine");
+        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+        assert!(cause.contains("`lxc`") && cause.contains("`podman`"), "{cause}");
+    }
+
+    #[test]
     fn says_what_is_wrong_with_the_file() {
         let error = parse("default = [\"a-b\"]\n[target]\n").expect_err("no such table");
         assert!(matches!(error, TargetsError::UnknownDefault { .. }), "{error}");

@@ -3,6 +3,8 @@
 //! A figure stands beside a peer's that was measured in the same run, since a machine's speed is not
 //! a property of this project; ratios are.
 
+mod engines;
+
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -30,6 +32,8 @@ enum Name {
     Boundary,
     /// `build-plugins` with nothing to do beside `cargo build` with nothing to do
     NothingToDo,
+    /// The start of a command in each engine beside that of a process
+    Engines,
 }
 
 /// One figure, in the form of a `figure` event.
@@ -57,6 +61,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         let measured = match name {
             Name::Boundary => boundary(workspace)?,
             Name::NothingToDo => vec![nothing_to_do(workspace)?],
+            Name::Engines => engines::measure(workspace, shell)?,
         };
         for figure in measured {
             shell.event(&figure);

@@ -13,6 +13,7 @@ use crate::engine::{self, Engine, EngineChoice};
 use crate::failure::Failure;
 use crate::image::{ImageError, Images, Lock, tag, trusted_set};
 use crate::shell::Shell;
+use crate::targets::TargetSet;
 use crate::workspace::Workspace;
 
 /// Arguments of `images`.
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
 fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
     let names = names(selection, &images)?;
-    let made = images.lock(&names, &OnDemand::new(selection.engine, shell)?, shell)?;
+    let made = images.lock(&names, &OnDemand::new(selection.engine, workspace, shell)?, shell)?;
     write_trusted_set(&images, workspace, selection)?;
     report(&made, shell);
     Ok(())
@@ -68,7 +69,7 @@ fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
 
 fn build(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
-    let runner = OnDemand::new(selection.engine, shell)?;
+    let runner = OnDemand::new(selection.engine, workspace, shell)?;
     let mut made = Vec::new();
     for name in names(selection, &images)? {
         made.push(images.ensure(&name, &runner, shell)?);
@@ -182,15 +183,23 @@ fn report(made: &[Image], shell: &Shell) {
 /// The engine that the user wants, looked for when a command has to run: most builds run none.
 struct OnDemand<'a> {
     choice: EngineChoice,
+    order: Vec<EngineName>,
     cache: Cache,
     shell: &'a Shell,
     engine: OnceCell<Box<dyn Engine + 'a>>,
 }
 
 impl<'a> OnDemand<'a> {
-    fn new(choice: EngineChoice, shell: &'a Shell) -> Result<Self, Failure> {
+    fn new(choice: EngineChoice, workspace: &Workspace, shell: &'a Shell) -> Result<Self, Failure> {
+        let targets = workspace.root().join("targets.toml");
+        // Recipes of another folder may be built where there are no targets.
+        let order = if targets.exists() {
+            TargetSet::read(&targets)?.engines().to_vec()
+        } else {
+            EngineName::ORDER.to_vec()
+        };
         let (cache, engine) = (Cache::open()?, OnceCell::new());
-        Ok(Self { choice, cache, shell, engine })
+        Ok(Self { choice, order, cache, shell, engine })
     }
 }
 
@@ -199,8 +208,7 @@ impl Runner for OnDemand<'_> {
         let engine = match self.engine.get() {
             Some(engine) => engine,
             None => {
-                let selected =
-                    engine::select(self.choice, &EngineName::ORDER, &self.cache, self.shell)?;
+                let selected = engine::select(self.choice, &self.order, &self.cache, self.shell)?;
                 self.engine.get_or_init(|| selected)
             }
         };

@@ -111,8 +111,8 @@ pub struct Service {
     pub capabilities: Capabilities,
     /// The user and group that a command must have for its files to be owned by the caller.
     pub user: Option<(u32, u32)>,
-    /// Whether that folders are mounted is a guess, which fails where this process is in a container
-    /// and the daemon is not.
+    /// Whether it still has to be tried if folders can be mounted: this process is in a container, and
+    /// the daemon may not be.
     pub is_guess: bool,
     /// The program that makes containers, if the one that is configured does not work here.
     pub runtime: Option<&'static str>,
@@ -252,7 +252,22 @@ fn folders(client: &Client) -> Result<(Folders, bool), Unavailable> {
     let is_elsewhere = ["tcp://", "ssh://", "http://", "https://"]
         .iter()
         .any(|scheme| endpoint.starts_with(scheme));
-    Ok(if is_elsewhere { (Folders::Copied, false) } else { (Folders::Mounted, true) })
+    Ok(if is_elsewhere { (Folders::Copied, false) } else { (Folders::Mounted, is_in_container()) })
+}
+
+/// Whether this process is in a container itself. Then a socket may lead to a daemon outside, which
+/// sees other files under the same names.
+fn is_in_container() -> bool {
+    let has_overlay_root = || {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        table.lines().any(|line| {
+            let point = line.split(' ').nth(4);
+            let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next());
+            point == Some("/") && kind.is_some_and(|kind| kind.ends_with("overlay"))
+        })
+    };
+    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| Path::new(mark).exists())
+        || has_overlay_root()
 }
 
 #[cfg(unix)]

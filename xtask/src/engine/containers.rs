@@ -160,7 +160,7 @@ impl<'a> Containers<'a> {
     fn folders(&self, image: &Prepared) -> Folders {
         *self.folders.get_or_init(|| {
             let told = self.service.capabilities.folders;
-            if told == Folders::Mounted && self.service.is_guess && is_in_container() {
+            if told == Folders::Mounted && self.service.is_guess {
                 probe(self.client(), image)
             } else {
                 told
@@ -331,21 +331,6 @@ impl Engine for Containers<'_> {
             Folders::Copied => self.volumes.fetch(self, &image, &command.mounts, files),
         }
     }
-}
-
-/// Whether this process is in a container itself. Then a socket may lead to a daemon outside, which
-/// sees other files under the same names.
-fn is_in_container() -> bool {
-    let has_overlay_root = || {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        table.lines().any(|line| {
-            let point = line.split(' ').nth(4);
-            let kind = line.split(" - ").nth(1).and_then(|rest| rest.split(' ').next());
-            point == Some("/") && kind.is_some_and(|kind| kind.ends_with("overlay"))
-        })
-    };
-    ["/.dockerenv", "/run/.containerenv"].iter().any(|mark| std::path::Path::new(mark).exists())
-        || has_overlay_root()
 }
 
 /// Whether the daemon finds a file of a random name: it refuses to mount what is not there already

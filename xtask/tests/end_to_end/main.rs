@@ -4,6 +4,7 @@
 //! Slow (it may assemble the images), so it is behind the feature `end-to-end`; `cargo xtask ci` turns
 //! that on.
 
+mod kills;
 mod native;
 mod refusals;
 mod workspace;
@@ -61,6 +62,14 @@ fn the_same_bits_come_from_another_engine_and_folder() {
     let of = ["--target", COMPARED[0], "--target", COMPARED[1]];
     copy.xtask(&[&["build-plugins", "--engine", "docker"], &of[..]].concat());
     assert_eq!(compared(&copy), first);
+    // The same daemon, without a look at this machine's folders; one target will do.
+    fs::remove_dir_all(copy.path("dist")).expect("delete");
+    let arguments = ["build-plugins", "--engine", "docker", "--target", COMPARED[0]];
+    copy.command(&arguments).env("KEYWAY_DOCKER_MOUNTS", "copy").run().expect("it builds");
+    let sent = compared(&copy);
+    assert_eq!(sent.len(), 3 * 2, "{sent:#?}");
+    assert!(sent.iter().all(|(path, digest)| first[path] == *digest), "{sent:#?}");
+    copy.delete_volumes();
 }
 
 #[test]

@@ -55,6 +55,18 @@ impl Copy {
         run.stdout
     }
 
+    /// Deletes what a daemon keeps of the copy.
+    pub(crate) fn delete_volumes(&self) {
+        let format = "{{.Name}} {{.Label \"keyway.folder\"}}";
+        let list = duct::cmd!("docker", "volume", "ls", "--format", format).read().expect("a list");
+        let root = self.root.to_str().expect("UTF-8");
+        let ours = list.lines().filter_map(|line| line.split_once(' '));
+        for (volume, _) in ours.filter(|(_, folder)| folder.starts_with(root)) {
+            let rm = duct::cmd!("docker", "volume", "rm", "--force", volume);
+            rm.stdout_null().unchecked().run().expect("docker starts");
+        }
+    }
+
     /// The digest of every file in `dist`, by its path there.
     pub(crate) fn digests(&self) -> BTreeMap<PathBuf, Digest> {
         let dist = self.path("dist");

@@ -15,7 +15,7 @@ use keyway_xtask::engine::{
 use keyway_xtask::failure::{Diagnose, Exit};
 use keyway_xtask::shell::Shell;
 
-use crate::fixture::{Fixture, collect, mount, probe, run};
+use crate::fixture::{Fixture, PROGRAM, collect, mount, probe, run};
 
 /// Forwards a TCP port of this machine to the daemon's socket; its address.
 fn forward() -> String {
@@ -123,6 +123,78 @@ fn files_are_sent_and_fetched() {
     // What commands made is theirs: it stays there, and is not sent back.
     fs::remove_file(out.join("file")).unwrap();
     assert_eq!(read("/out/file").0, "written inside\n");
+}
+
+/// Set in the process that has files of its own.
+const ROLE: &str = "KEYWAY_TEST_ELSEWHERE";
+const CHILD: &str = "remote::where_the_daemon_sees_other_files";
+
+/// The other process, in whose `/tmp` the daemon finds nothing. As a test, it does nothing.
+#[test]
+fn where_the_daemon_sees_other_files() {
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let mut service = Service::find(Client::of(Kind::Docker)).unwrap();
+    assert_eq!(service.capabilities.folders, Folders::Mounted, "the socket is of this machine");
+    service.is_guess = true;
+    let shell = Shell::silent();
+    let engine = Containers::new(service, Owner::this_process(), fixture.cache(), &shell);
+    let work = fixture.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("text"), "only here").unwrap();
+    let mut command = probe(&["read", "/work/text"]);
+    command.mounts = vec![mount(&work, "/work", Access::ReadOnly)];
+    assert_eq!(run(&engine, &fixture.probe(), &command).0, "only here\n");
+    assert_eq!(engine.capabilities().folders, Folders::Copied);
+    println!("files were sent");
+}
+
+/// As in a container that has the daemon's socket: the mount namespace has another `/tmp`.
+#[test]
+fn from_within_a_container_files_are_sent() {
+    let fixture = Fixture::new();
+    if fixture.docker().is_none() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make a mount namespace");
+        return;
+    }
+    let program = fixture.path().join("probe");
+    fs::write(&program, fixture.program()).unwrap();
+    let folder = fixture.path().join("tmp");
+    fs::create_dir(&folder).unwrap();
+    let script = "mount -t tmpfs none \"$1\" && exec \"$2\" --exact \"$3\" --nocapture";
+    let test = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([&folder, &test])
+        .arg(CHILD)
+        .env(ROLE, "1")
+        .env("TMPDIR", &folder)
+        .env(PROGRAM, &program)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("files were sent"), "{said}\n{error}");
+}
+
+/// The daemon does see these.
+#[test]
+fn a_guess_that_holds() {
+    let fixture = Fixture::new();
+    if fixture.docker().is_none() {
+        return;
+    }
+    let mut service = Service::find(Client::of(Kind::Docker)).unwrap();
+    service.is_guess = true;
+    let shell = Shell::silent();
+    let engine = Containers::new(service, Owner::this_process(), fixture.cache(), &shell);
+    run(&engine, &fixture.probe(), &probe(&["look"])).2.unwrap();
+    assert_eq!(engine.capabilities().folders, Folders::Mounted);
 }
 
 #[test]
