@@ -17,6 +17,8 @@ use crate::run::{Folders, Library};
 pub struct Artifact {
     /// The name it is delivered under: cargo's own, which loaders expect.
     pub file: FileName,
+    /// Cargo's folder for the target and profile, on this machine.
+    pub folder: PathBuf,
     /// Its content.
     pub bytes: Vec<u8>,
     /// The package's features.
@@ -97,6 +99,7 @@ impl Artifact {
         let dep_info = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
         Ok(Self {
             file,
+            folder: path.parent().map(Path::to_owned).unwrap_or_default(),
             bytes,
             features: library.features.iter().cloned().collect(),
             sources: sources(&dep_info, &folders.placement),

@@ -18,6 +18,7 @@ pub mod image;
 pub mod inputs;
 pub mod interrupt;
 pub mod jobs;
+pub mod origin;
 pub mod paths;
 pub mod placement;
 pub mod plan;

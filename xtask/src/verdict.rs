@@ -8,7 +8,10 @@ use keyway_host::policy::{
     Expectation, ImportPolicy, PermissionPolicy, StampPolicy, ToolchainPolicy,
 };
 use keyway_host::refusal::Rejection;
+use keyway_manifest::{LibcVersion, Manifest};
 
+use crate::artifact::Artifact;
+use crate::origin;
 use crate::plan::{Step, Wanted};
 
 /// Passes an artifact that `step` has just built through the gate of a host that is as `targets.toml`
@@ -20,7 +23,8 @@ use crate::plan::{Step, Wanted};
 /// Everything that is wrong with it.
 pub fn of_build(step: &Step, wanted: &Wanted, path: &Path) -> Result<Admission, Rejection> {
     let spec = &step.target.spec;
-    let imports = spec.imports.iter().chain(&wanted.plugin.allow_imports).cloned().collect();
+    let allowed = wanted.plugin.allow_imports.iter().map(|import| &import.name);
+    let imports = spec.imports.iter().chain(allowed).cloned().collect();
     let expectation = Expectation {
         libc: spec.libc.clone(),
         stamp: StampPolicy::Optional,
@@ -31,4 +35,27 @@ pub fn of_build(step: &Step, wanted: &Wanted, path: &Path) -> Result<Admission, 
         ..Expectation::for_target(step.target.triple.clone())
     };
     Gate::new(expectation).check(path)
+}
+
+/// A line for each symbol that is newer than the target's floor and each object that needs it, where
+/// that can be told.
+pub fn floor_breakers(step: &Step, manifest: &Manifest, artifact: &Artifact) -> Vec<String> {
+    let floor = step.target.spec.libc.as_ref().and_then(|libc| libc.floor);
+    let Some(floor) = floor else { return Vec::new() };
+    let imported = manifest.imports.iter().flat_map(|import| &import.symbols);
+    let newer: BTreeSet<&str> = imported
+        .filter_map(|symbol| {
+            let (name, version) = symbol.split_once("@GLIBC_")?;
+            (version.parse::<LibcVersion>().ok()? > floor).then_some(name)
+        })
+        .collect();
+    if newer.is_empty() {
+        return Vec::new();
+    }
+    let found = origin::of(&newer, &artifact.folder);
+    let lines = found.into_iter().map(|(symbol, objects)| {
+        let objects: Vec<_> = objects.iter().map(|object| format!("`{object}`")).collect();
+        format!("`{symbol}` is needed by {}", objects.join(", "))
+    });
+    lines.collect()
 }

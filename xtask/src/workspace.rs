@@ -24,7 +24,7 @@ use crate::failure::{Diagnose, Exit};
 
 pub use self::outside::{Outside, Place};
 pub(crate) use self::plugins::Dependencies;
-pub use self::plugins::{DefaultFeatures, Plugin, PluginSet};
+pub use self::plugins::{AllowedImport, DefaultFeatures, Plugin, PluginSet};
 
 /// A workspace on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -287,7 +287,7 @@ fn state_dir(root: &Path) -> PathBuf {
 }
 
 /// Counted up when another version of this module makes another [`PluginSet`] of the same metadata.
-const SET_VERSION: u32 = 3;
+const SET_VERSION: u32 = 4;
 
 /// Cargo's answer about a workspace, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]

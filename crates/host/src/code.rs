@@ -326,6 +326,16 @@ codes! {
     meaning: "The library can be loaded at one address only, or asks for executable data (no DYNAMIC_BASE, no NX_COMPAT)."
     cause: "Linker flags such as `--disable-dynamicbase`, or a very old linker."
     remedy: "link with `-Wl,--dynamicbase,--nxcompat`"
+
+    617 CompilerRuntime Imports: "it needs a library of the compiler that built it"
+    meaning: "libgcc, libstdc++ and winpthread come with a compiler, not with a system: most machines lack them or have another version. On Windows no list allows them."
+    cause: "It was linked by the machine's own compiler, or C++ or threads were linked dynamically."
+    remedy: "build it with `cargo xtask build-plugins`, whose images link them statically"
+
+    618 CodeSignature Imports: "its code signature is missing or wrong"
+    meaning: "macOS loads no arm64 library without a signature, and kills a process that touches a page whose hash is not the one that was signed. Without a signature only x86_64 libraries are admitted."
+    cause: "It was stripped or changed after it was linked."
+    remedy: "strip while linking, or sign it again with `codesign --force --sign -`, then describe it anew by a build"
 }
 
 impl Code {
@@ -349,7 +359,7 @@ impl Serialize for Code {
 
 /// Why a string is no refusal code.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("there is no refusal code `{found}`; they go from `KW101` to `KW616`")]
+#[error("there is no refusal code `{found}`; they go from `KW101` to `KW618`")]
 pub struct ParseCodeError {
     /// The string, cut at 80 characters.
     pub found: String,

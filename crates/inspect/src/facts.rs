@@ -113,10 +113,23 @@ pub struct MachoDetails {
     pub min_version: Option<String>,
     /// Whether it has a UUID, without which recent systems refuse it.
     pub uuid: bool,
-    /// Whether it has a code signature, without which arm64 systems refuse it.
-    pub code_signature: bool,
+    /// Its code signature, without which arm64 systems refuse it.
+    pub code_signature: CodeSignature,
     /// Whether some segment can be written and run at once.
     pub writable_code: bool,
+}
+
+/// Whether a Mach-O file is signed, and as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CodeSignature {
+    /// It has no signature.
+    #[default]
+    Absent,
+    /// Each page has the hash that the signature names.
+    Valid,
+    /// The signature can't be read, or is one of other bytes; why.
+    Invalid(String),
 }
 
 /// Something about the file's structure that no linker writes, and that a loader may crash on.

@@ -18,7 +18,9 @@ mod names;
 mod pe;
 mod region;
 
-pub use facts::{Details, ElfDetails, Facts, MachoDetails, PeDetails, Stack, Violation};
+pub use facts::{
+    CodeSignature, Details, ElfDetails, Facts, MachoDetails, PeDetails, Stack, Violation,
+};
 pub use header::{Class, Endian, Header, HeaderError, Kind, Machine, Mismatch, Os};
 use keyway_manifest::ObjectFormat;
 

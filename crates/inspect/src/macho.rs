@@ -1,6 +1,8 @@
 //! Mach-O, by its load commands. Numbers and names are those of Apple's `mach-o/loader.h` and
 //! `mach-o/nlist.h`: <https://github.com/apple-oss-distributions/xnu/tree/main/EXTERNAL_HEADERS/mach-o>.
 
+mod signature;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -139,9 +141,10 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
             LoadCommandVariant::Symtab(symtab) => self.symtab = Some(symtab),
             LoadCommandVariant::LinkeditData(data) => {
                 let (offset, size) = (data.dataoff.get(endian), data.datasize.get(endian));
-                let range = self.check_range(&part, offset.into(), size.into());
+                self.check_range(&part, offset.into(), size.into());
                 if command.cmd() == macho::LC_CODE_SIGNATURE {
-                    self.details.code_signature = range.is_some();
+                    let (bytes, offset, size) = (self.bytes, offset as usize, size as usize);
+                    self.details.code_signature = signature::check(bytes, offset, size);
                 }
             }
             _ => {}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, Package, PackageId, TargetKind};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::WorkspaceError;
 use super::outside::{self, Outside};
@@ -36,7 +36,26 @@ pub struct Plugin {
     /// What becomes of its default features.
     pub default_features: DefaultFeatures,
     /// Libraries that this plugin may load beyond its target's list.
-    pub allow_imports: Vec<String>,
+    pub allow_imports: Vec<AllowedImport>,
+}
+
+/// An entry of `allow-imports`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedImport {
+    /// A library; `*` stands for any characters.
+    pub name: String,
+    /// Why the plugin can't do without it.
+    #[serde(deserialize_with = "reason")]
+    pub reason: String,
+}
+
+fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let reason = String::deserialize(deserializer)?;
+    if reason.trim().is_empty() {
+        return Err(serde::de::Error::custom("`reason` must say why the library is needed"));
+    }
+    Ok(reason)
 }
 
 /// What becomes of a plugin's default features.
@@ -58,7 +77,7 @@ struct Settings {
     plugin: bool,
     features: Vec<String>,
     default_features: bool,
-    allow_imports: Vec<String>,
+    allow_imports: Vec<AllowedImport>,
 }
 
 impl Default for Settings {
@@ -187,5 +206,20 @@ impl<'a> Dependencies<'a> {
             }
         }
         seen.into_iter().filter_map(|id| self.packages.get(id).copied()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowed_import_has_a_reason() {
+        let read = |text: &str| toml::from_str::<Settings>(text).map_err(|error| error.to_string());
+        let settings = read("allow-imports = [{ name = \"z.dll\", reason = \"a test\" }]");
+        assert_eq!(settings.expect("it is right").allow_imports[0].name, "z.dll");
+        for bad in ["\"z.dll\"", "{ name = \"z.dll\" }", "{ name = \"z.dll\", reason = \" \" }"] {
+            assert!(read(&format!("allow-imports = [{bad}]")).is_err(), "{bad}");
+        }
     }
 }

@@ -24,6 +24,7 @@ const ORDER: &[&[&str]] = &[
     &["run"],
     &["artifact"],
     &["describe"],
+    &["origin"],
     &["verdict"],
     &["dist"],
     // Looks at all of the above to say what a plan must do; carries it out, from images to `dist/`.

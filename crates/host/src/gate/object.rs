@@ -77,7 +77,7 @@ pub(super) fn check_facts(facts: &Facts, manifest: &Manifest, refusals: &mut Vec
     for (what, found, expected) in sets {
         let added = some(found.difference(&expected));
         let missing = some(expected.difference(&found));
-        compare(what, added, missing);
+        compare(what, or_none(added), or_none(missing));
     }
 }
 
@@ -91,12 +91,16 @@ fn symbols(imports: &BTreeSet<Import>) -> BTreeSet<String> {
     all.collect()
 }
 
+fn or_none(names: String) -> String {
+    if names.is_empty() { "none other".to_owned() } else { names }
+}
+
 /// The first few names, and how many there are beyond.
-fn some<'a>(names: impl Iterator<Item = &'a String>) -> String {
+pub(super) fn some<'a>(names: impl Iterator<Item = &'a String>) -> String {
     const SHOWN: usize = 5;
     let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
     match names.len() {
-        0 => "none other".to_owned(),
+        0 => String::new(),
         n if n <= SHOWN => names.join(", "),
         n => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
     }

@@ -1,0 +1,96 @@
+//! Refusals of libraries for systems that this machine is not: they are read and never run.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use keyway_host::{Code, Expectation, Gate, ImportPolicy, Refusal};
+use keyway_manifest::Triple;
+use snapbox::{assert_data_eq, str};
+use tempfile::TempDir;
+
+fn refusals(path: &Path, expectation: Expectation) -> Vec<Refusal> {
+    Gate::new(expectation).check(path).err().map(|all| all.refusals).unwrap_or_default()
+}
+
+fn codes(path: &Path, expectation: Expectation) -> Vec<Code> {
+    refusals(path, expectation).iter().map(|refusal| refusal.code).collect()
+}
+
+/// A DLL that switches off what protects the process.
+#[test]
+fn an_unprotected_dll() {
+    let path = "../inspect/tests/libraries/pe-x86_64.dll";
+    let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a DLL");
+    let signature = bytes.windows(4).position(|four| four == b"PE\0\0").expect("a signature");
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dll");
+    let target: Triple = "x86_64-pc-windows-gnu".parse().expect("a triple");
+    let mut found = |flags: u16| {
+        bytes[signature + 94..signature + 96].copy_from_slice(&flags.to_le_bytes());
+        fs::write(&library, &bytes).expect("the DLL is written");
+        let all = refusals(&library, Expectation::for_target(target.clone()));
+        all.last().expect("a refusal").to_string()
+    };
+    let lines = [found(0x100), found(0x40), found(0)];
+    assert_data_eq!(
+        lines.join("\n"),
+        str![[r#"
+KW616 imports: it switches off protections of the process: found no DYNAMIC_BASE, expected both
+KW616 imports: it switches off protections of the process: found no NX_COMPAT, expected both
+KW616 imports: it switches off protections of the process: found neither DYNAMIC_BASE nor NX_COMPAT, expected both
+"#]]
+    );
+}
+
+/// Code signatures, on libraries for macOS that are read and never run.
+#[test]
+fn code_signatures() {
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dylib");
+    let codes = |name: &str, target: &str, change: fn(&mut Vec<u8>)| {
+        let path = format!("../inspect/tests/libraries/macho-{name}.dylib");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        let mut bytes = fs::read(path).expect("a library");
+        change(&mut bytes);
+        fs::write(&library, &bytes).expect("it is written");
+        let all = codes(&library, Expectation::for_target(target.parse().expect("a triple")));
+        all.into_iter().filter(|&code| code == Code::CodeSignature).collect::<Vec<_>>()
+    };
+    let (arm, intel) = ("aarch64-apple-darwin", "x86_64-apple-darwin");
+    assert_eq!(codes("aarch64", arm, |_| ()), []);
+    assert_eq!(codes("x86_64", intel, |_| ()), [], "it needs none");
+    // The last bytes of a signature may be padding, so what is changed is what was signed.
+    let flip = |bytes: &mut Vec<u8>| {
+        let symbol = b"_keyway_plugin_v1";
+        let at = bytes.windows(symbol.len()).position(|window| window == symbol);
+        bytes[at.expect("a symbol") + 1] ^= 1;
+    };
+    assert_eq!(codes("aarch64", arm, flip), [Code::CodeSignature]);
+    let magic = |bytes: &mut Vec<u8>| {
+        let magic = [0xfa, 0xde, 0x0c, 0x02];
+        let at = bytes.windows(4).position(|window| window == magic);
+        bytes[at.expect("a code directory")] = 0;
+    };
+    assert_eq!(codes("aarch64", arm, magic), [Code::CodeSignature]);
+}
+
+/// A DLL of the compiler is refused even if a list names it.
+#[test]
+fn compiler_runtimes() {
+    let path = "../inspect/tests/libraries/pe-x86_64.dll";
+    let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a DLL");
+    let needed = keyway_inspect::inspect(&bytes).expect("a DLL").facts.needed;
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dll");
+    let name = needed.iter().find(|name| name.len() >= 10).expect("a long name");
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes());
+    let at = at.expect("the name");
+    bytes[at..at + name.len()].fill(0);
+    bytes[at..at + 10].copy_from_slice(b"libgcc.dll");
+    fs::write(&library, &bytes).expect("the DLL is written");
+    let listed = ImportPolicy::Listed(BTreeSet::from(["*".to_owned()]));
+    let target = "x86_64-pc-windows-gnu".parse().expect("a triple");
+    let expectation = Expectation { imports: listed, ..Expectation::for_target(target) };
+    assert!(codes(&library, expectation).contains(&Code::CompilerRuntime));
+}
