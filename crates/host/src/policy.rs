@@ -188,6 +188,8 @@ impl ImportPolicy {
             target if target.contains("-windows") => &[
                 "advapi32.dll",
                 "api-ms-win-core-*.dll",
+                // The universal C runtime, which every Windows since 10 has.
+                "api-ms-win-crt-*.dll",
                 "bcrypt.dll",
                 "bcryptprimitives.dll",
                 "kernel32.dll",
