@@ -1,5 +1,10 @@
 //! `cargo xtask images`: the toolchains that plugins are built in.
 
+mod du;
+mod gc;
+mod update;
+mod verify;
+
 use std::cell::OnceCell;
 use std::error::Error;
 use std::path::PathBuf;
@@ -25,12 +30,20 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Choose what goes in: resolve dependencies, assemble, and write `NAME.lock`
+    /// Resolve a new or edited recipe, assemble, and write `NAME.lock`; what was locked stays
     Lock(Selection),
     /// Assemble images from their locks
     Build(Selection),
     /// Show the images and whether they are there
     List(Selection),
+    /// Lock with the newest versions, and say what that changes
+    Update(update::Args),
+    /// Rebuild images from their locks in an empty store, and compare
+    Verify(verify::Args),
+    /// Show how many bytes images and the cache take
+    Du(Selection),
+    /// Remove what no lock needs any more
+    Gc(gc::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -55,6 +68,10 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         Action::Lock(selection) => lock(selection, workspace, shell),
         Action::Build(selection) => build(selection, workspace, shell),
         Action::List(selection) => list(selection, workspace, shell),
+        Action::Update(args) => update::run(args, workspace, shell),
+        Action::Verify(args) => verify::run(args, workspace, shell),
+        Action::Du(selection) => du::run(selection, workspace, shell),
+        Action::Gc(args) => gc::run(args, workspace, shell),
     }
 }
 

@@ -15,5 +15,6 @@ mod server;
 mod transfers;
 mod trees;
 mod trust;
+mod upkeep;
 #[cfg(unix)]
 mod wrappers;
