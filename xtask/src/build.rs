@@ -84,10 +84,8 @@ impl Build<'_> {
     ) -> Result<(), Failure> {
         let vendored = vendor::vendor(self.workspace, survey.inputs.lock, self.cache, self.shell)?;
         let stale: Vec<&Step> = plan.steps.iter().filter(|step| !step.is_fresh()).collect();
-        let runner: &dyn Runner = &self.engine;
-        for step in &stale {
-            self.images.ensure(&step.image.name, runner, self.shell)?;
-        }
+        let images: Vec<String> = stale.iter().map(|step| step.image.name.clone()).collect();
+        self.images.ensure_all(&images, self.n_jobs.get(), &self.engine, self.shell)?;
         let jobs = self.jobs(stale.len())?;
         let placement = survey.inputs.placement.clone();
         let work = Work { vendored: &vendored, jobs: &jobs, placement: &placement };

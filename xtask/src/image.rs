@@ -42,6 +42,8 @@ pub mod wheel;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use keyway_manifest::Digest;
 
@@ -73,6 +75,15 @@ pub struct Outlook {
     pub changes: Vec<Change>,
     /// Locked packages that no mirror has any more.
     pub gone: Vec<String>,
+}
+
+/// How far to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// To the last layer.
+    End,
+    /// To the one before, if the last is a standard library.
+    StandardLibrary,
 }
 
 /// A recipe with its lock, both read and in agreement.
@@ -150,6 +161,49 @@ impl Images {
         self.ensure_unlocked(image, runner, shell)
     }
 
+    /// Several images: what downloads and unpacks goes one after the other, then the standard libraries
+    /// on top are compiled side by side, on up to `n_lanes` threads.
+    ///
+    /// # Errors
+    /// Those of [`Images::ensure`], the first that happens; compilations that go on are waited for.
+    pub fn ensure_all(
+        &self,
+        images: &[String],
+        n_lanes: usize,
+        runner: &(dyn Runner + Sync),
+        shell: &Shell,
+    ) -> Result<(), ImageError> {
+        self.sign_in()?;
+        let mut missing = Vec::new();
+        for image in images {
+            if !missing.contains(&image) && self.find(image)?.is_none() {
+                missing.push(image);
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let _guard = self.guard(shell)?;
+        for image in &missing {
+            self.assemble(&self.chain(image)?, Until::StandardLibrary, runner, shell)?;
+        }
+        let next = AtomicUsize::new(0);
+        let compile = || {
+            while let Some(image) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.ensure_unlocked(image, runner, shell) {
+                    next.store(missing.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let lanes: Vec<_> = (0..n_lanes.max(1)).map(|_| scope.spawn(compile)).collect();
+            let ended = lanes.into_iter().map(|lane| lane.join().expect("a lane does not panic"));
+            ended.collect::<Vec<_>>().into_iter().collect()
+        })
+    }
+
     /// [`Images::ensure`] for a caller that holds the lock.
     fn ensure_unlocked(
         &self,
@@ -158,13 +212,34 @@ impl Images {
         shell: &Shell,
     ) -> Result<Image, ImageError> {
         let chain = self.chain(image)?;
+        let layers = self.assemble(&chain, Until::End, runner, shell)?;
+        finish(image, &chain, layers)
+    }
+
+    /// The layers of a chain, those that are missing made.
+    fn assemble(
+        &self,
+        chain: &[Locked],
+        until: Until,
+        runner: &dyn Runner,
+        shell: &Shell,
+    ) -> Result<Vec<(String, Layer)>, ImageError> {
         let store = self.cache.dir("layers")?;
         let mut layers: Vec<(String, Layer)> = Vec::new();
+        let last = chain.last().and_then(|locked| locked.lock.layers.last());
+        let is_last = |layer: &LockedLayer| {
+            matches!(layer.content, LayerContent::Std(_))
+                && last.is_some_and(|last| last.diff_id == layer.diff_id)
+        };
         for (at, Locked { recipe, lock }) in chain.iter().enumerate() {
             let assembler = Assembler::new(self, &chain[..at], recipe, lock, runner, shell)?;
             for expected in &lock.layers {
                 let layer = match stored(&store, expected) {
                     Some(found) => found,
+                    None if is_last(expected) && until == Until::StandardLibrary => {
+                        assembler.fetch_sources()?;
+                        return Ok(layers);
+                    }
                     None => {
                         let made = assembler.layer(&expected.content, &layers)?;
                         compare(&lock.image, &expected.content, expected.diff_id, &made)?;
@@ -174,7 +249,7 @@ impl Images {
                 layers.push((expected.content.to_string(), layer));
             }
         }
-        finish(image, &chain, layers)
+        Ok(layers)
     }
 
     /// Locks images anew, those below first, and writes their locks.

@@ -5,9 +5,10 @@ mod gc;
 mod update;
 mod verify;
 
-use std::cell::OnceCell;
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use clap::{Args as ClapArgs, Subcommand};
 use serde::Serialize;
@@ -87,10 +88,11 @@ fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
 fn build(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
     let runner = OnDemand::new(selection.engine, workspace, shell)?;
-    let mut made = Vec::new();
-    for name in names(selection, &images)? {
-        made.push(images.ensure(&name, &runner, shell)?);
-    }
+    let names = names(selection, &images)?;
+    let n_lanes = thread::available_parallelism().map_or(1, usize::from);
+    images.ensure_all(&names, n_lanes, &runner, shell)?;
+    let made = names.iter().map(|name| images.ensure(name, &runner, shell));
+    let made = made.collect::<Result<Vec<_>, _>>()?;
     report(&made, shell);
     Ok(())
 }
@@ -203,25 +205,22 @@ struct OnDemand<'a> {
     order: Vec<EngineName>,
     cache: Cache,
     shell: &'a Shell,
-    engine: OnceCell<Box<dyn Engine + 'a>>,
+    engine: OnceLock<Box<dyn Engine + 'a>>,
+    /// Held while it is looked for, so that it is looked for once.
+    looking: Mutex<()>,
 }
 
 impl<'a> OnDemand<'a> {
     fn new(choice: EngineChoice, workspace: &Workspace, shell: &'a Shell) -> Result<Self, Failure> {
-        let targets = workspace.root().join("targets.toml");
-        // Recipes of another folder may be built where there are no targets.
-        let order = if targets.exists() {
-            TargetSet::read(&targets)?.engines().to_vec()
-        } else {
-            EngineName::ORDER.to_vec()
-        };
-        let (cache, engine) = (Cache::open()?, OnceCell::new());
-        Ok(Self { choice, order, cache, shell, engine })
+        let order = TargetSet::open(workspace.targets_file().as_deref())?.engines().to_vec();
+        let (cache, engine, looking) = (Cache::open()?, OnceLock::new(), Mutex::new(()));
+        Ok(Self { choice, order, cache, shell, engine, looking })
     }
 }
 
 impl Runner for OnDemand<'_> {
     fn run(&self, image: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let engine = match self.engine.get() {
             Some(engine) => engine,
             None => {
@@ -229,6 +228,7 @@ impl Runner for OnDemand<'_> {
                 self.engine.get_or_init(|| selected)
             }
         };
+        drop(looking);
         Runner::run(&engine.as_ref(), image, command)
     }
 }

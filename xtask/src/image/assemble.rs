@@ -117,6 +117,12 @@ impl<'a> Assembler<'a> {
         }
     }
 
+    /// Downloads what compiling a standard library starts from.
+    pub(super) fn fetch_sources(&self) -> Result<(), ImageError> {
+        let sources: Vec<&Package> = self.lock.sources.iter().collect();
+        Ok(self.downloads.packages(&self.http, &self.mirrors, &sources)?)
+    }
+
     /// An image of some layers that only serves to run something in. Engines show its name.
     pub(super) fn image(&self, layers: Vec<(String, Layer)>) -> Image {
         let name = format!("{}.unfinished", self.lock.image);
