@@ -33,6 +33,7 @@ pub mod rust_installer;
 pub mod standard_library;
 mod tarball;
 pub mod toolchain;
+pub mod transport;
 pub mod tree;
 pub mod version;
 pub mod wheel;

@@ -1,5 +1,8 @@
 //! `cargo xtask images`: the toolchains that plugins are built in.
 
+mod export;
+mod import;
+
 use std::cell::OnceCell;
 use std::error::Error;
 use std::path::PathBuf;
@@ -31,6 +34,10 @@ enum Action {
     Build(Selection),
     /// Show the images and whether they are there
     List(Selection),
+    /// Write images as one archive, for a machine without network
+    Export(export::Args),
+    /// Take the layers of such an archive
+    Import(import::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -55,6 +62,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         Action::Lock(selection) => lock(selection, workspace, shell),
         Action::Build(selection) => build(selection, workspace, shell),
         Action::List(selection) => list(selection, workspace, shell),
+        Action::Export(args) => export::run(args, workspace, shell),
+        Action::Import(args) => import::run(args, workspace, shell),
     }
 }
 
