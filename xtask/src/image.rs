@@ -26,6 +26,7 @@ pub mod ready;
 pub mod recipe;
 pub mod reference;
 pub mod release;
+mod renewal;
 pub mod resolve;
 pub mod run;
 pub mod rust_dist;
@@ -35,6 +36,8 @@ mod tarball;
 pub mod toolchain;
 pub mod transport;
 pub mod tree;
+pub mod usage;
+pub mod verification;
 pub mod version;
 pub mod wheel;
 
@@ -46,7 +49,9 @@ use keyway_manifest::Digest;
 pub use self::error::ImageError;
 pub use self::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package};
 pub use self::oci::{tag, write_archive};
+pub use self::renewal::{Change, Pins, changes};
 pub use self::toolchain::{LockedToolchain, trusted_set};
+pub use self::verification::{StandardLibraries, Verdict};
 
 use self::assemble::Assembler;
 use self::recipe::Recipe;
@@ -60,6 +65,15 @@ pub struct Images {
     recipes: PathBuf,
     cache: Cache,
     mirrors: Vec<String>,
+}
+
+/// What an update of an image would change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outlook {
+    /// Newer, new and dropped packages, sources and wheels.
+    pub changes: Vec<Change>,
+    /// Locked packages that no mirror has any more.
+    pub gone: Vec<String>,
 }
 
 /// A recipe with its lock, both read and in agreement.
@@ -129,6 +143,7 @@ impl Images {
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Image, ImageError> {
+        self.sign_in()?;
         if let Some(found) = self.find(image)? {
             return Ok(found);
         }
@@ -174,6 +189,40 @@ impl Images {
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Vec<Image>, ImageError> {
+        let made = self.lock_all(images, Pins::Kept, runner, shell)?;
+        Ok(made.into_iter().map(|(image, _)| image).collect())
+    }
+
+    /// Locks images with the archive's newest versions, those below first; with each, what changed.
+    ///
+    /// # Errors
+    /// Those of [`Images::lock`].
+    pub fn update(
+        &self,
+        images: &[String],
+        runner: &dyn Runner,
+        shell: &Shell,
+    ) -> Result<Vec<(Image, Vec<Change>)>, ImageError> {
+        self.lock_all(images, Pins::Moved, runner, shell)
+    }
+
+    /// What an update of an image would change. Nothing is assembled or written.
+    ///
+    /// # Errors
+    /// If there is no lock, or the suite's index can't be had or trusted.
+    pub fn outlook(&self, image: &str, shell: &Shell) -> Result<Outlook, ImageError> {
+        let _guard = self.guard(shell)?;
+        locking::outlook(self, image, shell)
+    }
+
+    fn lock_all(
+        &self,
+        images: &[String],
+        pins: Pins,
+        runner: &dyn Runner,
+        shell: &Shell,
+    ) -> Result<Vec<(Image, Vec<Change>)>, ImageError> {
+        self.sign_in()?;
         let _guard = self.guard(shell)?;
         let mut done = Vec::new();
         let mut made = Vec::new();
@@ -181,7 +230,11 @@ impl Images {
             for name in self.below_first(image)? {
                 let wanted = images.contains(&name) && !done.contains(&name);
                 if wanted {
-                    made.push(locking::lock(self, &name, runner, shell)?);
+                    let old = Lock::read(&self.recipes, &name).ok();
+                    let image = locking::lock(self, &name, pins, runner, shell)?;
+                    let new = Lock::read(&self.recipes, &name)?;
+                    let changes = old.map(|old| changes(&old, &new)).unwrap_or_default();
+                    made.push((image, changes));
                     done.push(name);
                 }
             }

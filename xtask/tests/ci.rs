@@ -62,6 +62,7 @@ fn the_last_line_counts_what_passed() {
 fmt         passed  [..] s
 ...
 end-to-end  skipped
+images      skipped
 1 passed, 0 failed
 
 "#]]

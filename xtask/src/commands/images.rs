@@ -1,7 +1,11 @@
 //! `cargo xtask images`: the toolchains that plugins are built in.
 
+mod du;
 mod export;
+mod gc;
 mod import;
+mod update;
+mod verify;
 
 use std::cell::OnceCell;
 use std::error::Error;
@@ -28,12 +32,20 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Choose what goes in: resolve dependencies, assemble, and write `NAME.lock`
+    /// Resolve a new or edited recipe, assemble, and write `NAME.lock`; what was locked stays
     Lock(Selection),
     /// Assemble images from their locks
     Build(Selection),
     /// Show the images and whether they are there
     List(Selection),
+    /// Lock with the newest versions, and say what that changes
+    Update(update::Args),
+    /// Rebuild images from their locks in an empty store, and compare
+    Verify(verify::Args),
+    /// Show how many bytes images and the cache take
+    Du(Selection),
+    /// Remove what no lock needs any more
+    Gc(gc::Args),
     /// Write images as one archive, for a machine without network
     Export(export::Args),
     /// Take the layers of such an archive
@@ -62,6 +74,10 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         Action::Lock(selection) => lock(selection, workspace, shell),
         Action::Build(selection) => build(selection, workspace, shell),
         Action::List(selection) => list(selection, workspace, shell),
+        Action::Update(args) => update::run(args, workspace, shell),
+        Action::Verify(args) => verify::run(args, workspace, shell),
+        Action::Du(selection) => du::run(selection, workspace, shell),
+        Action::Gc(args) => gc::run(args, workspace, shell),
         Action::Export(args) => export::run(args, workspace, shell),
         Action::Import(args) => import::run(args, workspace, shell),
     }

@@ -49,6 +49,14 @@ pub enum ImageError {
         /// The one that came out.
         found: Digest,
     },
+    /// Locking an edited recipe would change what was locked before.
+    #[error("the archive has other versions of what image `{image}` is locked to: {}", .moved.join(", "))]
+    PinsMove {
+        /// The image.
+        image: String,
+        /// What would move, from which version to which.
+        moved: Vec<String>,
+    },
     /// A Dockerfile was built to something else than the lock says, which none can help.
     #[error(
         "image `{image}` is not rebuildable: {part} came out as {found}, the lock expects {expected}"
@@ -143,6 +151,7 @@ impl Diagnose for ImageError {
             Self::Lock(_) => Exit::Usage,
             Self::OtherDigest { .. }
             | Self::NotRebuildable { .. }
+            | Self::PinsMove { .. }
             | Self::Member(_)
             | Self::Tree(_)
             | Self::Wheel(WheelError::Content { .. })
@@ -173,6 +182,9 @@ impl Diagnose for ImageError {
                 | LockError::BelowChanged { image, .. }
                 | LockError::Incomplete { image, .. },
             ) => Some(format!("run `cargo xtask images lock {image}` and review the lock's change")),
+            Self::PinsMove { .. } => {
+                Some("`cargo xtask images update` takes them, and shows what else changes".into())
+            }
             Self::Lock(LockError::OtherVersion { .. }) => {
                 Some("use the version of this tool that wrote it, or lock the image again".into())
             }

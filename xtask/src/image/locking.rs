@@ -18,12 +18,13 @@ use super::ready::{self, Blob, LockedReady};
 use super::recipe::{Fetch, Recipe};
 use super::reference;
 use super::release::timestamp;
+use super::renewal::{self, Pins};
 use super::resolve::Index;
 use super::rust_dist;
 use super::standard_library;
 use super::toolchain::{self, LockedToolchain};
 use super::wheel;
-use super::{Images, Locked, stored};
+use super::{Images, Locked, Outlook, stored};
 use crate::cache::write_atomically;
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
@@ -32,6 +33,7 @@ use crate::shell::Shell;
 pub(super) fn lock(
     images: &Images,
     image: &str,
+    pins: Pins,
     runner: &dyn Runner,
     shell: &Shell,
 ) -> Result<Image, ImageError> {
@@ -45,6 +47,9 @@ pub(super) fn lock(
     };
     shell.status("Locking", image);
     let mut lock = resolve(images, image, &recipe, digest, &below, shell)?;
+    if let (Pins::Kept, Ok(old)) = (pins, Lock::read(&images.recipes, image)) {
+        keep(&old, &mut lock)?;
+    }
     let mut layers = Vec::new();
     let store = images.cache.dir("layers")?;
     for layer in below.iter().flat_map(|locked| &locked.lock.layers) {
@@ -79,6 +84,37 @@ pub(super) fn lock(
         format_args!("{image} {} ({} MB)", made.config.short(), megabytes(total)),
     );
     Ok(made)
+}
+
+/// What an update of an image would change.
+pub(super) fn outlook(images: &Images, image: &str, shell: &Shell) -> Result<Outlook, ImageError> {
+    let (recipe, digest) = Recipe::read(&images.recipes, image)?;
+    let old = Lock::read(&images.recipes, image)?;
+    let below = recipe.from.as_ref().map(|below| images.chain(below)).transpose()?;
+    let new = resolve(images, image, &recipe, digest, &below.unwrap_or_default(), shell)?;
+    let mirrors = mirrors(images, &old.suite, Some(old.epoch));
+    let gone = renewal::gone(&old, &new, &mirrors, &Http::new());
+    Ok(Outlook { changes: renewal::versions(&old, &new), gone })
+}
+
+/// Holds a lock to what was locked before: the same versions, and so the same time.
+fn keep(old: &Lock, new: &mut Lock) -> Result<(), ImageError> {
+    let moved = renewal::versions(old, new).into_iter();
+    let moved: Vec<String> = moved
+        .filter(|change| change.old.is_some() && change.new.is_some())
+        .map(|change| change.to_string())
+        .collect();
+    // A wheel's version is in the recipe, so its editor moved it.
+    let moved: Vec<String> =
+        moved.into_iter().filter(|change| !change.starts_with("wheel ")).collect();
+    if !moved.is_empty() {
+        return Err(ImageError::PinsMove { image: new.image.clone(), moved });
+    }
+    if old.suite == new.suite {
+        new.snapshot.clone_from(&old.snapshot);
+        new.epoch = old.epoch;
+    }
+    Ok(())
 }
 
 /// The layers that a recipe makes, lowest first.

@@ -154,6 +154,7 @@ impl Images {
     /// If the archive is cut or holds anything but what the locks name, or the store can't be
     /// written.
     pub fn import(&self, archive: &Path, shell: &Shell) -> Result<Imported, ImageError> {
+        self.sign_in()?;
         let _guard = self.guard(shell)?;
         let known = Known::read(self)?;
         let (scratch, store) = (self.scratch()?, self.cache.dir("layers")?);

@@ -16,5 +16,6 @@ mod transfers;
 mod transport;
 mod trees;
 mod trust;
+mod upkeep;
 #[cfg(unix)]
 mod wrappers;

@@ -107,6 +107,24 @@ pub(super) const CHECKS: &[Check] = &[
             env: &[],
         }]),
     },
+    Check {
+        name: "images",
+        about: "every image comes out again from its lock; a std was compiled by the check before",
+        steps: Steps::Cargo(&[Cargo {
+            args: &[
+                "run",
+                "--locked",
+                "--quiet",
+                "-p",
+                "keyway-xtask",
+                "--",
+                "images",
+                "verify",
+                "--without-std",
+            ],
+            env: &[],
+        }]),
+    },
 ];
 
 /// The step for a cargo command line, by the cargo that runs this program.

@@ -1,0 +1,193 @@
+//! `images verify`, `update`, `du` and `gc`, against an archive served here.
+
+use std::fs;
+use std::io::Read;
+
+use keyway_manifest::Digest;
+use serde_json::Value;
+
+use crate::debian::World;
+use crate::fixture::file;
+
+/// A base with a file of the recipe's own, and an image on top.
+fn world() -> World {
+    let mut world = World::new();
+    world.package("extra", "1", "lib", &[file("usr/bin/extra", "more")]);
+    world.publish();
+    fs::write(world.recipes().join("hello"), "#!/bin/sh\n").unwrap();
+    let own = "[[file]]\npath = \"usr/bin/hello\"\nsource = \"hello\"\nexecutable = true\n";
+    world.recipe("base", &format!("packages = [\"tool\"]\n{own}"));
+    world.recipe("upper", "from = \"base\"\npackages = [\"extra\"]\n");
+    world.succeed(&["lock"]);
+    world
+}
+
+fn events(stdout: &str, event: &str) -> Vec<Value> {
+    let all = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    all.filter(|found| found["event"] == event).collect()
+}
+
+#[test]
+fn verifies_in_an_empty_store() {
+    let world = world();
+    // A damaged layer of the right size in the store is no evidence, one way or the other.
+    for entry in fs::read_dir(world.path().join("cache/layers")).unwrap() {
+        let path = entry.unwrap().path();
+        let size = fs::metadata(&path).unwrap().len();
+        fs::write(&path, vec![0; usize::try_from(size).unwrap()]).unwrap();
+    }
+    // Nor is a damaged download.
+    let package =
+        fs::read_dir(world.path().join("cache/downloads/sha256")).unwrap().next().unwrap();
+    let package = package.unwrap().path();
+    let size = fs::metadata(&package).unwrap().len();
+    fs::write(&package, vec![0; usize::try_from(size).unwrap()]).unwrap();
+    let verdicts = events(&world.succeed(&["verify"]), "verification");
+    let of = |verdict: &Value| (verdict["image"].clone(), verdict["verdict"].clone());
+    let expected = ["base", "upper"].map(|image| (image.into(), "verified".into()));
+    assert_eq!(verdicts.iter().map(of).collect::<Vec<_>>(), expected);
+    assert_eq!(fs::read_dir(world.path().join("cache/tmp/verify")).unwrap().count(), 0);
+}
+
+#[test]
+fn names_the_first_file_and_attribute_that_differ() {
+    let world = world();
+    let lock = world.lock("base");
+    // The lock as it would be had the recipe's file another mode then.
+    let layer = lock.split("[[layer]]").find(|layer| layer.contains("\"files\"")).unwrap();
+    let value = |key: &str| {
+        let line = layer.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        line.trim_start_matches(" = ").trim_matches('"').to_owned()
+    };
+    let digest = value("diff_id");
+    let layers = world.path().join("cache/layers");
+    let changed = with_mode(&fs::read(layers.join(format!("{digest}.tar"))).unwrap(), 0o700);
+    let other = Digest::of(&changed).to_string();
+    fs::write(layers.join(format!("{other}.tar")), changed).unwrap();
+    fs::write(world.recipes().join("base.lock"), lock.replace(&digest, &other)).unwrap();
+    let output = world.run(&["verify", "base"]);
+    assert_eq!(output.status.code(), Some(3));
+    let verdict = &events(&String::from_utf8(output.stdout).unwrap(), "verification")[0];
+    assert_eq!(verdict["verdict"], "different");
+    assert_eq!(verdict["part"], "layer `files`");
+    assert_eq!(verdict["difference"], "`usr/bin/hello`: mode 755, the lock's has 700");
+
+    fs::remove_file(layers.join(format!("{other}.tar"))).unwrap();
+    let output = world.run(&["verify", "base"]);
+    let verdict = &events(&String::from_utf8(output.stdout).unwrap(), "verification")[0];
+    let why = verdict["difference"].as_str().unwrap();
+    assert!(why.starts_with("the store does not have the layer"), "{why}");
+}
+
+/// A layer with another mode for all its files.
+fn with_mode(layer: &[u8], mode: u32) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    for entry in tar::Archive::new(layer).entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let mut header = entry.header().clone();
+        if header.entry_type().is_file() {
+            header.set_mode(mode);
+            header.set_cksum();
+        }
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).unwrap();
+        out.append(&header, content.as_slice()).unwrap();
+    }
+    out.into_inner().unwrap()
+}
+
+#[test]
+fn removes_what_no_lock_names() {
+    let world = world();
+    let cache = world.path().join("cache");
+    let stray = Digest::of("stray").to_string();
+    let strays = [
+        format!("layers/{stray}.tar"),
+        format!("downloads/sha256/{stray}"),
+        format!("std/{stray}"),
+    ];
+    fs::create_dir_all(cache.join("std")).unwrap();
+    for path in &strays {
+        fs::write(cache.join(path), "stray").unwrap();
+    }
+    let root = cache.join("roots").join(&stray[..12]);
+    fs::create_dir_all(root.join("locked")).unwrap();
+    let there = || strays.iter().filter(|path| cache.join(path).exists()).count();
+    let summary = |stdout: &str| events(stdout, "summary")[0].clone();
+    let shown = summary(&world.succeed(&["gc", "--dry-run"]));
+    assert_eq!((there(), shown["dry_run"].clone()), (3, true.into()));
+    assert!(shown["removed"].as_u64().unwrap() >= 4, "{shown}");
+    // Several at once, beside a build.
+    let runs: Vec<_> = ["gc", "build", "gc"]
+        .map(|action| world.command(&[action]).stdout(std::process::Stdio::null()).spawn().unwrap())
+        .into();
+    for run in runs {
+        assert!(run.wait_with_output().unwrap().status.success());
+    }
+    assert_eq!((there(), root.exists()), (0, false));
+    let requests = world.server.log().len();
+    world.succeed(&["build"]);
+    assert_eq!(world.server.log().len(), requests, "what the locks name was kept");
+
+    // Another workspace that used the cache keeps what it needs, until it is gone.
+    let elsewhere = world.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    for name in ["base.toml", "base.lock", "hello"] {
+        fs::copy(world.recipes().join(name), elsewhere.join(name)).unwrap();
+    }
+    let n_layers = || fs::read_dir(cache.join("layers")).unwrap().count();
+    let all = n_layers();
+    let gc = |recipes: &std::path::Path| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command.args(["images", "gc", "--json", "--recipes"]).arg(recipes);
+        let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+        command.arg("--manifest-path").arg(workspace).env("KEYWAY_CACHE", &cache);
+        assert!(command.output().unwrap().status.success());
+    };
+    gc(&elsewhere);
+    assert_eq!(n_layers(), all);
+    fs::rename(world.recipes(), world.path().join("moved")).unwrap();
+    gc(&elsewhere);
+    assert_eq!(n_layers(), all - 1, "the upper image's layer is nobody's any more");
+}
+
+#[test]
+fn shows_bytes_shared_and_own() {
+    let world = world();
+    let stdout = world.succeed(&["du"]);
+    let usage = events(&stdout, "usage");
+    let bytes = |image: usize, key: &str| usage[image][key].as_u64().unwrap();
+    assert_eq!(bytes(0, "shared"), bytes(0, "total"), "the upper image has all of the base");
+    assert_eq!(bytes(1, "shared"), bytes(0, "total"));
+    assert_eq!(bytes(1, "own"), bytes(1, "total") - bytes(1, "shared"));
+    let folders = events(&stdout, "folder");
+    let layers = folders.iter().find(|folder| folder["folder"] == "layers").unwrap();
+    assert_eq!(layers["size"].as_u64().unwrap(), bytes(1, "total"), "each layer lies there once");
+}
+
+#[test]
+fn only_an_update_moves_a_pin() {
+    let mut world = world();
+    let before = world.lock("base");
+    let nothing = world.succeed(&["update", "--check"]);
+    assert_eq!(events(&nothing, "change"), Vec::<Value>::new());
+    world.package("tool", "2.1", "lib (>= 1)", &[file("usr/bin/tool", "newer")]);
+    world.publish();
+    world.server.remove("pool/tool_2.0.deb");
+    let output = world.run(&["update", "--check", "base"]);
+    assert_eq!(output.status.code(), Some(1));
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let change = &events(&stdout, "change")[0];
+    assert_eq!((&change["old"], &change["new"]), (&"2.0".into(), &"2.1".into()));
+    assert_eq!(events(&stdout, "gone")[0]["package"], "tool 2.0");
+    assert_eq!(world.lock("base"), before, "a check writes nothing");
+
+    let stderr = world.fail(&["lock", "base"], 3);
+    assert!(stderr.contains("package tool: 2.0 -> 2.1"), "{stderr}");
+    assert!(stderr.contains("hint: `cargo xtask images update`"), "{stderr}");
+    assert_eq!(world.lock("base"), before);
+
+    let changes = events(&world.succeed(&["update"]), "change");
+    assert_eq!(changes.len(), 1, "{changes:#?}");
+    assert!(world.lock("base").contains("version = \"2.1\""));
+}
