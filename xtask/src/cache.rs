@@ -171,12 +171,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
 
 /// Temporary files are made 0600; what is kept is 0644, as any file that a user writes.
 #[cfg(unix)]
-fn set_shared_mode(file: &File) -> io::Result<()> {
+pub(crate) fn set_shared_mode(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn set_shared_mode(_: &File) -> io::Result<()> {
+pub(crate) fn set_shared_mode(_: &File) -> io::Result<()> {
     Ok(())
 }

@@ -34,6 +34,7 @@ pub mod rust_installer;
 pub mod standard_library;
 mod tarball;
 pub mod toolchain;
+pub mod transport;
 pub mod tree;
 pub mod usage;
 pub mod verification;

@@ -1,7 +1,9 @@
 //! `cargo xtask images`: the toolchains that plugins are built in.
 
 mod du;
+mod export;
 mod gc;
+mod import;
 mod update;
 mod verify;
 
@@ -45,6 +47,10 @@ enum Action {
     Du(Selection),
     /// Remove what no lock needs any more
     Gc(gc::Args),
+    /// Write images as one archive, for a machine without network
+    Export(export::Args),
+    /// Take the layers of such an archive
+    Import(import::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -73,6 +79,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         Action::Verify(args) => verify::run(args, workspace, shell),
         Action::Du(selection) => du::run(selection, workspace, shell),
         Action::Gc(args) => gc::run(args, workspace, shell),
+        Action::Export(args) => export::run(args, workspace, shell),
+        Action::Import(args) => import::run(args, workspace, shell),
     }
 }
 

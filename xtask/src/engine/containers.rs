@@ -107,7 +107,7 @@ impl<'a> Containers<'a> {
             .stderr_capture()
             .unchecked()
             .start()?;
-        let written = image::write_archive(image, &mut writer);
+        let written = image::write_archive(&[image], &mut writer);
         drop(writer);
         let output = loading.wait()?;
         if output.status.success() {

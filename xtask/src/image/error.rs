@@ -20,6 +20,7 @@ use super::resolve::ResolveError;
 use super::rust_dist::RustDistError;
 use super::standard_library::StandardLibraryError;
 use super::toolchain::ToolchainError;
+use super::transport::TransportError;
 use super::tree::TreeError;
 use super::wheel::WheelError;
 use crate::cache::CacheError;
@@ -131,6 +132,9 @@ pub enum ImageError {
     /// A toolchain that can't be recorded.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
+    /// An archive of images that is refused.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -157,6 +161,7 @@ impl Diagnose for ImageError {
             Self::Reference(error) => error.exit(),
             Self::Dockerfile(error) => error.exit(),
             Self::RustDist(error) => error.exit(),
+            Self::Transport(error) => error.exit(),
             Self::Archive(_)
             | Self::Download(_)
             | Self::Wheel(_)
@@ -213,6 +218,7 @@ impl Diagnose for ImageError {
             Self::Dockerfile(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::RustDist(error) => error.hint(),
+            Self::Transport(error) => error.hint(),
             Self::Cache(error) => error.hint(),
             _ => None,
         }

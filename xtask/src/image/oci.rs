@@ -3,7 +3,7 @@
 //! Canonical JSON, times clamped to the epoch, layers uncompressed: so a layer's digest is its diffID,
 //! and all digests follow from the lock. Docker 20.10 knows no OCI layout, hence `manifest.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 
@@ -17,6 +17,11 @@ use crate::container::{Image, Layer};
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// What an archive holds beside blobs.
+pub(super) const DOCUMENTS: [&str; 3] = ["oci-layout", "index.json", "manifest.json"];
+/// Where the blobs of an archive lie, each under its digest.
+pub(super) const BLOBS: &str = "blobs/sha256/";
 
 /// What the documents of an image say beside its layers.
 #[derive(Debug, Clone)]
@@ -69,34 +74,59 @@ pub fn tag(image: &Image) -> String {
     format!("keyway/{}:{}", image.name, image.config.short())
 }
 
-/// Writes an image as one tar that is an OCI layout and a Docker archive.
+/// Writes images as one tar that is an OCI layout and a Docker archive; what several share is in it
+/// once.
 ///
 /// # Errors
 /// If a layer can't be read, or is not of its size, or `out` fails.
-pub fn write_archive(image: &Image, out: &mut dyn Write) -> io::Result<()> {
-    let manifest = descriptor(MANIFEST, image.manifest, image.manifest_json.len() as u64);
-    let mut named = manifest;
-    named["annotations"] = json!({ "org.opencontainers.image.ref.name": tag(image) });
+pub fn write_archive(images: &[&Image], out: &mut dyn Write) -> io::Result<()> {
     let index = document(&json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [named],
+        "manifests": images.iter().map(|image| named(image)).collect::<Vec<_>>(),
     }));
-    let layers: Vec<String> = image.layers.iter().map(|layer| blob(layer.diff_id)).collect();
-    let docker = document(&json!([{
-        "Config": blob(image.config),
-        "RepoTags": [tag(image)],
-        "Layers": layers,
-    }]));
+    let docker = document(&images.iter().map(|image| for_docker(image)).collect());
+    let layout = document(&json!({ "imageLayoutVersion": "1.0.0" }));
     let mut archive = Builder::new(out);
-    let mut add =
-        |path: &str, bytes: &[u8]| archive.append(&header(path, bytes.len() as u64)?, bytes);
-    add("oci-layout", &document(&json!({ "imageLayoutVersion": "1.0.0" })))?;
-    add("index.json", &index)?;
-    add("manifest.json", &docker)?;
-    add(&blob(image.manifest), &image.manifest_json)?;
-    add(&blob(image.config), &image.config_json)?;
+    for (path, bytes) in DOCUMENTS.into_iter().zip([layout, index, docker]) {
+        archive.append(&header(path, bytes.len() as u64)?, bytes.as_slice())?;
+    }
+    let mut written = BTreeSet::new();
+    for image in images {
+        append_blobs(&mut archive, image, &mut written)?;
+    }
+    archive.finish()
+}
+
+/// An image as the index lists it.
+fn named(image: &Image) -> Value {
+    let mut named = descriptor(MANIFEST, image.manifest, image.manifest_json.len() as u64);
+    named["annotations"] = json!({ "org.opencontainers.image.ref.name": tag(image) });
+    named
+}
+
+/// An image as Docker's `manifest.json` lists it.
+fn for_docker(image: &Image) -> Value {
+    let layers: Vec<String> = image.layers.iter().map(|layer| blob(layer.diff_id)).collect();
+    json!({ "Config": blob(image.config), "RepoTags": [tag(image)], "Layers": layers })
+}
+
+/// Appends documents and layers that are not `written` yet.
+fn append_blobs(
+    archive: &mut Builder<&mut dyn Write>,
+    image: &Image,
+    written: &mut BTreeSet<Digest>,
+) -> io::Result<()> {
+    let documents = [(image.manifest, &image.manifest_json), (image.config, &image.config_json)];
+    for (digest, bytes) in documents {
+        if written.insert(digest) {
+            archive.append(&header(&blob(digest), bytes.len() as u64)?, bytes.as_slice())?;
+        }
+    }
     for layer in &image.layers {
+        if !written.insert(layer.diff_id) {
+            continue;
+        }
         let file = File::open(&layer.file)?;
         if file.metadata()?.len() != layer.size {
             let path = layer.file.display();
@@ -104,11 +134,11 @@ pub fn write_archive(image: &Image, out: &mut dyn Write) -> io::Result<()> {
         }
         archive.append(&header(&blob(layer.diff_id), layer.size)?, file)?;
     }
-    archive.finish()
+    Ok(())
 }
 
 fn blob(digest: Digest) -> String {
-    format!("blobs/sha256/{digest}")
+    format!("{BLOBS}{digest}")
 }
 
 fn descriptor(media_type: &str, digest: Digest, size: u64) -> Value {

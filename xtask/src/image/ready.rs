@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tar::Archive;
 
 use super::release::epoch_of;
-use crate::cache::CacheError;
+use crate::cache::{CacheError, set_shared_mode};
 use crate::container::Layer;
 
 /// An image that others made, as a lock pins it; what its layers are, the lock says as of any.
@@ -123,6 +123,7 @@ pub(super) fn adopt(
         return Ok(Err(found));
     }
     file.as_file().sync_all()?;
+    set_shared_mode(file.as_file())?;
     let path = store.join(format!("{found}.tar"));
     file.persist(&path).map_err(|error| error.error)?;
     Ok(Ok(Layer { diff_id: found, size, file: path }))

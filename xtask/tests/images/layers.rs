@@ -110,9 +110,9 @@ fn writes_one_archive_for_docker_and_oci() {
     let bench = Workbench::new();
     let image = image(&bench);
     let mut bytes = Vec::new();
-    write_archive(&image, &mut bytes).unwrap();
+    write_archive(&[&image], &mut bytes).unwrap();
     let mut again = Vec::new();
-    write_archive(&image, &mut again).unwrap();
+    write_archive(&[&image], &mut again).unwrap();
     assert_eq!(Digest::of(&bytes), Digest::of(&again));
 
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -160,6 +160,6 @@ fn does_not_archive_a_layer_that_was_cut() {
     let bench = Workbench::new();
     let image = image(&bench);
     fs::write(&image.layers[1].file, "cut").unwrap();
-    let error = write_archive(&image, &mut std::io::sink()).unwrap_err();
+    let error = write_archive(&[&image], &mut std::io::sink()).unwrap_err();
     assert!(error.to_string().ends_with("is not of its size any more"), "{error}");
 }

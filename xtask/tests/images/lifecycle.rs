@@ -11,7 +11,7 @@ use crate::fixture::file;
 use crate::server::Route;
 
 /// A base with a file and a link, and an image on top with a wheel.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut world = World::new();
     world.package("extra", "1", "lib", &[file("usr/bin/extra", "more")]);
     world.publish();
@@ -26,7 +26,7 @@ fn world() -> World {
 }
 
 /// The digests of the images that a run reports.
-fn digests(stdout: &str) -> Vec<(String, String)> {
+pub(crate) fn digests(stdout: &str) -> Vec<(String, String)> {
     let events = stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     events
         .filter(|event| event["event"] == "image")

@@ -13,6 +13,7 @@ mod resolving;
 mod rust_dist;
 mod server;
 mod transfers;
+mod transport;
 mod trees;
 mod trust;
 mod upkeep;

@@ -1,0 +1,44 @@
+//! `images export`: images as one archive, for a machine without network.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{OnDemand, Selection, names, open};
+use crate::container::Image;
+use crate::failure::Failure;
+use crate::image::transport;
+use crate::shell::Shell;
+use crate::workspace::Workspace;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// The archive to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Exported<'a> {
+    event: &'static str,
+    file: &'a Path,
+    images: Vec<&'a str>,
+    size: u64,
+}
+
+pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let images = open(&args.selection, workspace)?;
+    let runner = OnDemand::new(args.selection.engine, workspace, shell)?;
+    let mut made = Vec::new();
+    for name in names(&args.selection, &images)? {
+        made.push(images.ensure(&name, &runner, shell)?);
+    }
+    let size = transport::export(&made.iter().collect::<Vec<&Image>>(), &args.output)?;
+    let names: Vec<&str> = made.iter().map(|image| image.name.as_str()).collect();
+    let (file, megabytes) = (args.output.display(), size.div_ceil(1_000_000));
+    shell.status("Exported", format_args!("{} to {file} ({megabytes} MB)", names.join(", ")));
+    shell.event(&Exported { event: "export", file: &args.output, images: names, size });
+    Ok(())
+}
