@@ -191,3 +191,35 @@ fn only_an_update_moves_a_pin() {
     assert_eq!(changes.len(), 1, "{changes:#?}");
     assert!(world.lock("base").contains("version = \"2.1\""));
 }
+
+#[test]
+fn a_full_disk_is_said_and_the_store_stays_whole() {
+    let world = world();
+    let cache = world.path().join("cache");
+    fs::remove_dir_all(&cache).unwrap();
+    fs::create_dir(&cache).unwrap();
+    // A small file system, filled but for a few pages; then emptied again.
+    let script = "mount -t tmpfs -o size=256k tmpfs \"$KEYWAY_CACHE\" || exit 99\n\
+                  dd if=/dev/zero of=\"$KEYWAY_CACHE/ballast\" bs=4k 2>/dev/null\n\
+                  truncate -s -24k \"$KEYWAY_CACHE/ballast\"\n\
+                  \"$@\"; echo \"status $?\"\n\
+                  rm \"$KEYWAY_CACHE/ballast\"\n\
+                  \"$@\"; echo \"status $?\"\n";
+    let build = world.command(&["build"]);
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    command.arg(build.get_program()).args(build.get_args()).env("KEYWAY_CACHE", &cache);
+    let output = command.output().unwrap();
+    if output.status.code() == Some(99)
+        || !String::from_utf8_lossy(&output.stdout).contains("status")
+    {
+        println!("skipped: no small file system can be mounted here");
+        return;
+    }
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let statuses: Vec<_> = stdout.lines().filter(|line| line.starts_with("status")).collect();
+    assert_eq!(statuses, ["status 4", "status 0"], "{stderr}");
+    assert!(stderr.contains("No space left on device"), "{stderr}");
+    assert!(stderr.contains("hint: free some space"), "{stderr}");
+}
