@@ -10,6 +10,7 @@
 pub mod archive;
 mod assemble;
 pub mod control;
+mod credentials;
 pub mod deb;
 pub mod dockerfile;
 pub mod download;
@@ -25,6 +26,7 @@ pub mod oci;
 pub mod ready;
 pub mod recipe;
 pub mod reference;
+pub mod registry;
 pub mod release;
 mod renewal;
 pub mod resolve;
@@ -54,7 +56,9 @@ pub use self::toolchain::{LockedToolchain, trusted_set};
 pub use self::verification::{StandardLibraries, Verdict};
 
 use self::assemble::Assembler;
-use self::recipe::Recipe;
+use self::http::Http;
+use self::recipe::{Recipe, Reference};
+use self::registry::{Access, Registry};
 use crate::cache::{self, Cache, CacheError};
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
@@ -65,6 +69,7 @@ pub struct Images {
     recipes: PathBuf,
     cache: Cache,
     mirrors: Vec<String>,
+    registry: Option<Reference>,
 }
 
 /// What an update of an image would change.
@@ -86,13 +91,20 @@ struct Locked {
 impl Images {
     /// The images whose recipes lie in `recipes`, with layers in `cache`.
     pub fn open(recipes: impl Into<PathBuf>, cache: Cache) -> Self {
-        Self { recipes: recipes.into(), cache, mirrors: Vec::new() }
+        Self { recipes: recipes.into(), cache, mirrors: Vec::new(), registry: None }
     }
 
     /// The same with Debian mirrors to try first.
     #[must_use]
     pub fn with_mirrors(mut self, mirrors: Vec<String>) -> Self {
         self.mirrors = mirrors;
+        self
+    }
+
+    /// The same with a registry that is asked for layers before they are assembled.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Option<Reference>) -> Self {
+        self.registry = registry;
         self
     }
 
@@ -160,11 +172,17 @@ impl Images {
     ) -> Result<Image, ImageError> {
         let chain = self.chain(image)?;
         let store = self.cache.dir("layers")?;
+        let registry = self.registry.as_ref();
+        let mut registry = registry.map(|at| Registry::new(at, Access::Pull, &Http::new()));
         let mut layers: Vec<(String, Layer)> = Vec::new();
         for (at, Locked { recipe, lock }) in chain.iter().enumerate() {
             let assembler = Assembler::new(self, &chain[..at], recipe, lock, runner, shell)?;
             for expected in &lock.layers {
-                let layer = match stored(&store, expected) {
+                let found = match stored(&store, expected) {
+                    None => self.pull(&mut registry, (&lock.image, expected), shell)?,
+                    found => found,
+                };
+                let layer = match found {
                     Some(found) => found,
                     None => {
                         let made = assembler.layer(&expected.content, &layers)?;
