@@ -10,6 +10,7 @@
 pub mod archive;
 mod assemble;
 pub mod control;
+mod credentials;
 pub mod deb;
 pub mod dockerfile;
 pub mod download;
@@ -25,6 +26,7 @@ pub mod oci;
 pub mod ready;
 pub mod recipe;
 pub mod reference;
+pub mod registry;
 pub mod release;
 mod renewal;
 pub mod resolve;
@@ -56,7 +58,9 @@ pub use self::toolchain::{LockedToolchain, trusted_set};
 pub use self::verification::{StandardLibraries, Verdict};
 
 use self::assemble::Assembler;
-use self::recipe::Recipe;
+use self::http::Http;
+use self::recipe::{Recipe, Reference};
+use self::registry::{Access, Registry};
 use crate::cache::{self, Cache, CacheError};
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
@@ -67,6 +71,7 @@ pub struct Images {
     recipes: PathBuf,
     cache: Cache,
     mirrors: Vec<String>,
+    registry: Option<Reference>,
 }
 
 /// What an update of an image would change.
@@ -97,13 +102,20 @@ struct Locked {
 impl Images {
     /// The images whose recipes lie in `recipes`, with layers in `cache`.
     pub fn open(recipes: impl Into<PathBuf>, cache: Cache) -> Self {
-        Self { recipes: recipes.into(), cache, mirrors: Vec::new() }
+        Self { recipes: recipes.into(), cache, mirrors: Vec::new(), registry: None }
     }
 
     /// The same with Debian mirrors to try first.
     #[must_use]
     pub fn with_mirrors(mut self, mirrors: Vec<String>) -> Self {
         self.mirrors = mirrors;
+        self
+    }
+
+    /// The same with a registry that is asked for layers before they are assembled.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Option<Reference>) -> Self {
+        self.registry = registry;
         self
     }
 
@@ -226,6 +238,8 @@ impl Images {
         shell: &Shell,
     ) -> Result<Vec<(String, Layer)>, ImageError> {
         let store = self.cache.dir("layers")?;
+        let registry = self.registry.as_ref();
+        let mut registry = registry.map(|at| Registry::new(at, Access::Pull, &Http::new()));
         let mut layers: Vec<(String, Layer)> = Vec::new();
         let last = chain.last().and_then(|locked| locked.lock.layers.last());
         let is_last = |layer: &LockedLayer| {
@@ -235,7 +249,11 @@ impl Images {
         for (at, Locked { recipe, lock }) in chain.iter().enumerate() {
             let assembler = Assembler::new(self, &chain[..at], recipe, lock, runner, shell)?;
             for expected in &lock.layers {
-                let layer = match stored(&store, expected) {
+                let found = match stored(&store, expected) {
+                    None => self.pull(&mut registry, (&lock.image, expected), shell)?,
+                    found => found,
+                };
+                let layer = match found {
                     Some(found) => found,
                     None if is_last(expected) && until == Until::StandardLibrary => {
                         assembler.fetch_sources()?;

@@ -13,6 +13,8 @@ use crate::dist::{Delivery, Entry};
 use crate::engine::{self, EngineChoice};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
+use crate::image::recipe::Reference;
+use crate::image::registry::repository;
 use crate::plan::{Freshness, Plan, Step};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
@@ -37,6 +39,9 @@ pub(crate) struct Args {
     /// Compilations at once; the number of processors unless given
     #[arg(long, short, value_name = "N")]
     jobs: Option<std::num::NonZeroUsize>,
+    /// Where layers of images were pushed to, asked before any is assembled
+    #[arg(long, env = "KEYWAY_REGISTRY", value_name = "REGISTRY/NAME", value_parser = repository)]
+    registry: Option<Reference>,
     /// Build again what is fresh
     #[arg(long)]
     force: bool,
@@ -88,7 +93,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let _lock = lock(workspace, shell)?;
     let rebuild = if args.force { Rebuild::All } else { Rebuild::Stale };
     let cache = Cache::open()?;
-    let images = Images::open(workspace.recipes_dir(), cache.clone());
+    let images =
+        Images::open(workspace.recipes_dir(), cache.clone()).with_registry(args.registry.clone());
     let mut survey = Survey::take(workspace, &images, &args.profile)?;
     let plan = survey.plan(&targets, &args.plugin, rebuild)?;
     if args.dry_run {

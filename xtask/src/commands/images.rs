@@ -4,6 +4,7 @@ mod du;
 mod export;
 mod gc;
 mod import;
+mod push;
 mod update;
 mod verify;
 
@@ -19,6 +20,8 @@ use crate::cache::{Cache, write_atomically};
 use crate::container::{Command, EngineName, Image, Runner};
 use crate::engine::{self, Engine, EngineChoice};
 use crate::failure::Failure;
+use crate::image::recipe::Reference;
+use crate::image::registry::repository;
 use crate::image::{ImageError, Images, Lock, tag, trusted_set};
 use crate::shell::Shell;
 use crate::targets::TargetSet;
@@ -36,7 +39,7 @@ enum Action {
     /// Resolve a new or edited recipe, assemble, and write `NAME.lock`; what was locked stays
     Lock(Selection),
     /// Assemble images from their locks
-    Build(Selection),
+    Build(Build),
     /// Show the images and whether they are there
     List(Selection),
     /// Lock with the newest versions, and say what that changes
@@ -51,6 +54,8 @@ enum Action {
     Export(export::Args),
     /// Take the layers of such an archive
     Import(import::Args),
+    /// Push images to a registry, from which other machines take layers
+    Push(push::Args),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -69,11 +74,20 @@ struct Selection {
     engine: EngineChoice,
 }
 
+#[derive(Debug, ClapArgs)]
+struct Build {
+    #[command(flatten)]
+    selection: Selection,
+    /// Where layers were pushed to, asked before any is assembled
+    #[arg(long, env = "KEYWAY_REGISTRY", value_name = "REGISTRY/NAME", value_parser = repository)]
+    registry: Option<Reference>,
+}
+
 /// Runs `images` in `workspace`.
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     match &args.action {
         Action::Lock(selection) => lock(selection, workspace, shell),
-        Action::Build(selection) => build(selection, workspace, shell),
+        Action::Build(args) => build(args, workspace, shell),
         Action::List(selection) => list(selection, workspace, shell),
         Action::Update(args) => update::run(args, workspace, shell),
         Action::Verify(args) => verify::run(args, workspace, shell),
@@ -81,6 +95,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         Action::Gc(args) => gc::run(args, workspace, shell),
         Action::Export(args) => export::run(args, workspace, shell),
         Action::Import(args) => import::run(args, workspace, shell),
+        Action::Push(args) => push::run(args, workspace, shell),
     }
 }
 
@@ -93,8 +108,9 @@ fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
     Ok(())
 }
 
-fn build(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let images = open(selection, workspace)?;
+fn build(args: &Build, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
+    let selection = &args.selection;
+    let images = open(selection, workspace)?.with_registry(args.registry.clone());
     let runner = OnDemand::new(selection.engine, workspace, shell)?;
     let names = names(selection, &images)?;
     let n_lanes = thread::available_parallelism().map_or(1, usize::from);

@@ -35,6 +35,35 @@ pub(super) enum Answer {
     Challenge(String),
 }
 
+/// What is sent to a server that takes files.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Message<'a> {
+    /// Whether it has a file.
+    Head,
+    /// The wish to send one.
+    Post,
+    /// A small one, with its media type.
+    Put {
+        /// The media type.
+        kind: &'a str,
+        /// The content.
+        bytes: &'a [u8],
+    },
+    /// A large one.
+    PutFile(&'a Path),
+}
+
+/// What it answers, without the content.
+#[derive(Debug)]
+pub(super) struct Reply {
+    /// The status code.
+    pub(super) status: u16,
+    /// Where to go on.
+    pub(super) location: Option<String>,
+    /// How to identify oneself, where the status is 401.
+    pub(super) challenge: Option<String>,
+}
+
 /// Why one address did not give what was asked of it.
 #[derive(Debug, Error)]
 pub enum HttpError {
@@ -81,6 +110,22 @@ pub enum HttpError {
         expected: Digest,
         /// The digest it has.
         found: Digest,
+    },
+    /// Nobody knows how to identify this user.
+    #[error("could not log in to `{url}`: {problem}")]
+    Identity {
+        /// The address.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An upload is to go where it would not be safe.
+    #[error("`{url}` sends the upload on to `{location}`, which is no address over https")]
+    Elsewhere {
+        /// The address.
+        url: String,
+        /// Where it is to go.
+        location: String,
     },
     /// The disk failed.
     #[error("could not write `{path}`: {source}")]
@@ -154,6 +199,43 @@ impl Http {
             Ok(_) => Ok(Answer::Document(bytes)),
             Err(source) => Err(HttpError::Broken { url: url.to_owned(), received, source }),
         }
+    }
+
+    /// Sends something; any status is an answer.
+    pub(super) fn send(&self, url: &str, message: &Message<'_>) -> Result<Reply, HttpError> {
+        let authorization = self.authorization.iter();
+        let agent = &self.agent;
+        let with_body = |request: ureq::RequestBuilder<_>| {
+            let request = authorization.clone().fold(request, |r, a| r.header("Authorization", a));
+            request.config().http_status_as_error(false).build()
+        };
+        let answer = match message {
+            Message::Head => {
+                let head = authorization
+                    .clone()
+                    .fold(agent.head(url), |r, a| r.header("Authorization", a));
+                head.config().http_status_as_error(false).build().call()
+            }
+            Message::Post => with_body(agent.post(url)).send_empty(),
+            Message::Put { kind, bytes } => {
+                with_body(agent.put(url)).header("Content-Type", *kind).send(*bytes)
+            }
+            Message::PutFile(path) => {
+                let file = File::open(path).map_err(|source| HttpError::Disk {
+                    path: path.display().to_string(),
+                    source,
+                })?;
+                let kind = "application/octet-stream";
+                with_body(agent.put(url)).header("Content-Type", kind).send(&file)
+            }
+        };
+        let response = answer.map_err(|error| refused(url, error))?;
+        let status = response.status().as_u16();
+        let header = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let challenge = header("www-authenticate").filter(|_| status == 401);
+        Ok(Reply { status, location: header("location"), challenge })
     }
 
     /// A document of at most `limit` bytes.

@@ -14,7 +14,7 @@ use tar::{Builder, EntryType, Header};
 use super::release::rfc3339;
 use crate::container::{Image, Layer};
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::download::{DownloadError, Downloads};
-use super::http::{Answer, Expected, Http, HttpError};
+use super::http::{Expected, Http, HttpError};
 use super::ready::{self, Blob, Configuration, LockedReady};
-use super::recipe::{Reference, is_private};
+use super::recipe::Reference;
+use super::registry::{Access, Registry};
 use super::tarball;
 use crate::container::Layer;
 use crate::failure::{Diagnose, Exit};
@@ -142,16 +143,12 @@ struct Descriptor {
 /// A registry, asked about one image.
 struct Remote<'a> {
     reference: &'a Reference,
-    base: String,
-    http: Http,
+    registry: Registry,
 }
 
 impl<'a> Remote<'a> {
     fn new(reference: &'a Reference, http: &Http) -> Self {
-        let plain = format!("http://{}", reference.registry);
-        let root =
-            if is_private(&plain) { plain } else { format!("https://{}", reference.registry) };
-        Self { reference, base: format!("{root}/v2/{}", reference.name), http: http.clone() }
+        Self { reference, registry: Registry::new(reference, Access::Pull, http) }
     }
 
     fn unavailable(&self, source: HttpError) -> ReferenceError {
@@ -165,41 +162,9 @@ impl<'a> Remote<'a> {
         }
     }
 
-    /// A document below the image's name. A registry that hands out tokens to anyone is asked for one.
     fn document(&mut self, path: &str) -> Result<Vec<u8>, ReferenceError> {
-        let url = format!("{}/{path}", self.base);
-        let ask = |http: &Http| http.ask(&url, ACCEPT, DOCUMENT_LIMIT);
-        let answer = match ask(&self.http).map_err(|error| self.unavailable(error))? {
-            Answer::Challenge(challenge) => {
-                let token = self.token(&challenge).map_err(|error| self.unavailable(error))?;
-                if let Some(token) = token {
-                    self.http = self.http.authorized(format!("Bearer {token}"));
-                }
-                ask(&self.http).map_err(|error| self.unavailable(error))?
-            }
-            answer => answer,
-        };
-        match answer {
-            Answer::Document(bytes) => Ok(bytes),
-            Answer::Challenge(_) => Err(self.unavailable(HttpError::Status { url, status: 401 })),
-        }
-    }
-
-    fn token(&self, challenge: &str) -> Result<Option<String>, HttpError> {
-        let field = |name: &str| {
-            let rest = challenge.split_once(&format!("{name}=\""))?.1;
-            rest.split('"').next().map(str::to_owned)
-        };
-        let Some(realm) = field("realm").filter(|realm| is_private(realm)) else {
-            return Ok(None);
-        };
-        let service = field("service").unwrap_or_default();
-        let url =
-            format!("{realm}?service={service}&scope=repository:{}:pull", self.reference.name);
-        let bytes = self.http.get(&url, DOCUMENT_LIMIT)?;
-        let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        let token = json["token"].as_str().or(json["access_token"].as_str());
-        Ok(token.map(str::to_owned))
+        let document = self.registry.document(path, ACCEPT, DOCUMENT_LIMIT);
+        document.map_err(|source| self.unavailable(source))
     }
 
     /// A document that its digest names.
@@ -314,10 +279,10 @@ fn fetch(
         // Asks for a token, if the registry wants one.
         remote.manifest(digest)?;
     }
-    let url = format!("{}/blobs/{}", remote.base, blob.sha256.prefixed());
+    let url = remote.registry.url(&format!("blobs/{}", blob.sha256.prefixed()));
     let bar = downloads.bar(blob.size);
     let name = format!("layer of {reference}");
-    let path = downloads.fetch(&remote.http, &name, expected, [url].into_iter(), &bar);
+    let path = downloads.fetch(remote.registry.http(), &name, expected, [url].into_iter(), &bar);
     bar.finish_and_clear();
     Ok(path?)
 }

@@ -9,6 +9,8 @@ mod fixture;
 mod layers;
 mod lifecycle;
 mod ready;
+#[cfg(unix)]
+mod registry;
 mod resolving;
 mod rust_dist;
 mod server;
