@@ -219,7 +219,7 @@ impl Diagnose for ImageError {
             Self::Fetch(error) => error.hint(),
             Self::RustDist(error) => error.hint(),
             Self::Transport(error) => error.hint(),
-            Self::Cache(error) => error.hint(),
+            Self::Cache(error) | Self::Layer(LayerError::Cache(error)) => error.hint(),
             _ => None,
         }
     }
