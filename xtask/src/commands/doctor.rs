@@ -36,7 +36,7 @@ struct Check {
     hint: Option<String>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 enum State {
     /// It is there.
@@ -51,7 +51,7 @@ enum State {
 const NEEDED_GIB: u64 = 6;
 
 pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
-    let mut checks = Vec::new();
+    let mut checks = vec![machine(std::env::consts::OS, std::env::consts::ARCH)];
     match Cache::open() {
         Ok(cache) => {
             checks.push(space(&cache));
@@ -92,6 +92,22 @@ fn engines(choice: EngineChoice, cache: &Cache, shell: &Shell) -> Vec<Check> {
         }
     };
     survey.into_iter().map(check).collect()
+}
+
+/// Images hold programs for x86_64 Linux.
+fn machine(system: &str, architecture: &str) -> Check {
+    let found = format!("{architecture} {system}");
+    let hint = match (system, architecture) {
+        ("linux", "x86_64") => {
+            return Check { name: "machine", state: State::Works, found, hint: None };
+        }
+        ("linux", _) => {
+            "images hold x86_64 programs: Docker or Podman run them where an emulator such as qemu-user is \
+             registered (binfmt_misc), several times slower; the sandbox can't"
+        }
+        _ => "Docker's virtual machine runs the images; the sandbox is Linux's alone",
+    };
+    Check { name: "machine", state: State::Absent, found, hint: Some(hint.to_owned()) }
 }
 
 fn program(name: &'static str, otherwise: State, hint: &str) -> Check {
@@ -150,5 +166,18 @@ fn show(check: &Check, shell: &Shell) {
     shell.data(format_args!("{state} {:8} {}", check.name, check.found));
     if let Some(hint) = &check.hint {
         shell.data(format_args!("{:17} hint: {hint}", ""));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_works_on_another_architecture() {
+        assert!(machine("linux", "x86_64").hint.is_none());
+        let arm = machine("linux", "aarch64");
+        assert!(arm.hint.is_some_and(|hint| hint.contains("binfmt_misc")));
+        assert_ne!(machine("macos", "aarch64").state, State::Works);
     }
 }
