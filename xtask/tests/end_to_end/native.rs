@@ -39,7 +39,6 @@ BINDGEN_EXTRA_CLANG_ARGS_x86_64_unknown_linux_gnu = """
 
 [[toolchain]]
 target = "x86_64-unknown-linux-gnu"
-std = "libstd-rust-web-dev"
 crt = "glibc-2.17"
 linker = { name = "zig", command = ["zig", "version"] }
 "#;
