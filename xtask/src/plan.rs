@@ -160,6 +160,9 @@ pub struct Record {
     pub library: Digest,
     /// Digest of the manifest.
     pub manifest: Digest,
+    /// Whether it has since been loaded and called on its target.
+    #[serde(default)]
+    pub run: bool,
 }
 
 impl Step {
