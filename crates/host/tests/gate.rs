@@ -9,7 +9,7 @@ use std::process::Command;
 
 use keyway_host::policy::HOST_TOOLCHAIN;
 use keyway_host::{
-    Check, Code, Expectation, Gate, ImportPolicy, KnownInterface, MAX_LIBRARY_SIZE,
+    Check, Code, Expectation, ExportPolicy, Gate, ImportPolicy, KnownInterface, MAX_LIBRARY_SIZE,
     OtherInterfaces, PermissionPolicy, StampPolicy, ToolchainPolicy, Verdict,
 };
 use keyway_manifest::{Libc, LibcFamily, LibcVersion, Manifest, Triple};
@@ -199,6 +199,66 @@ fn imports() {
             "KW617 imports: it needs a library of the compiler that built it: found `libgcc_s.so.1`, expected it linked statically"
         ]
     );
+}
+
+#[test]
+fn symbols_of_no_library() {
+    let codes = |source: &str, imports: &[&str]| {
+        let imports = imports.iter().map(|&name| name.to_owned()).chain(["libc.so.6".to_owned()]);
+        let bytes = build_c(source, &["-fPIC"]);
+        let folder = TempDir::new().expect("a folder");
+        let library = folder.path().join("library.so");
+        fs::write(&library, bytes).expect("the library is written");
+        let imports = ImportPolicy::Listed(imports.collect());
+        let found = check(&library, Expectation { imports, ..expectation() });
+        found.lines().filter(|line| line.contains(" imports: ")).collect::<Vec<_>>().join("\n")
+    };
+    let module = "int PyLong(void), PyList(void); int answer(void) { return PyLong() + PyList(); }";
+    assert_data_eq!(
+        codes(module, &[]),
+        str![
+            "KW621 imports: it needs symbols that none of its libraries offers: found `PyList`, `PyLong`, expected no symbol without a library"
+        ]
+    );
+    assert_data_eq!(
+        codes(module, &["PyLo*"]),
+        str![
+            "KW621 imports: it needs symbols that none of its libraries offers: found `PyList`, expected no symbol without a library"
+        ]
+    );
+    assert_eq!(codes(module, &["Py*"]), "");
+    assert_ne!(codes(module, &["py*"]), "", "C knows upper case from lower case");
+    // Without these a library works too.
+    let weak =
+        "__attribute__((weak)) int PyLong(void); int answer(void) { return PyLong ? 1 : 0; }";
+    assert_eq!(codes(weak, &[]), "");
+}
+
+#[test]
+fn exports() {
+    let with = |exports| Expectation { exports, ..expectation() };
+    let contract =
+        |more: &[&str]| ExportPolicy::Contract(more.iter().map(|&name| name.to_owned()).collect());
+    let plugin = Plugin::new();
+    assert_eq!(check(&plugin.library, with(contract(&[]))), "");
+    // A fixture whose stamp has another name.
+    let path = "../inspect/tests/libraries/elf-x86_64.so";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.so");
+    fs::copy(path, &library).expect("it is copied");
+    let unexpected = |exports| {
+        let found = check(&library, with(exports));
+        found.lines().find(|line| line.starts_with("KW622")).unwrap_or_default().to_owned()
+    };
+    assert_data_eq!(
+        unexpected(contract(&[])),
+        str![
+            "KW622 imports: it exports more than a plugin has to: found `keyway_stamp_v1`, expected its stamp and its entry"
+        ]
+    );
+    assert_eq!(unexpected(contract(&["keyway_stamp_*"])), "");
+    assert_eq!(unexpected(ExportPolicy::Any), "");
 }
 
 #[test]
