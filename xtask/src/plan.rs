@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::{Digest, Toolchain, ToolchainRecord, Triple, canonical};
+use keyway_manifest::{Digest, Libc, LibcFamily, Toolchain, ToolchainRecord, Triple, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::{Configuration, Note};
@@ -28,7 +28,7 @@ pub const ZIG: &str = "/zig";
 
 /// What the manifests of plugins are; counted up when a newer tool writes other bytes for the same
 /// inputs, so that what an older one built is not taken for fresh.
-const PIPELINE_VERSION: u32 = 1;
+const PIPELINE_VERSION: u32 = 2;
 
 /// Every step, by target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -331,6 +331,8 @@ fn environment(
         (format!("CC_{triple}"), spec.cc.clone()),
         (format!("AR_{triple}"), spec.ar.clone()),
         ("KEYWAY_TOOLCHAIN_HASH".to_owned(), toolchain.to_string()),
+        // Only for an image with a pkg-config of its own: a library that a plugin takes is in it.
+        ("PKG_CONFIG_ALL_STATIC".to_owned(), "1".to_owned()),
         ("SOURCE_DATE_EPOCH".to_owned(), image.epoch.to_string()),
         ("ZIG_GLOBAL_CACHE_DIR".to_owned(), ZIG.to_owned()),
         ("ZIG_LOCAL_CACHE_DIR".to_owned(), ZIG.to_owned()),
@@ -343,6 +345,9 @@ fn environment(
     env.insert(format!("CXXFLAGS_{triple}"), prefixes);
     if let Some(cxx) = &spec.cxx {
         env.insert(format!("CXX_{triple}"), cxx.clone());
+    }
+    if let Some(Libc { family: LibcFamily::Libsystem, floor: Some(floor) }) = &spec.libc {
+        env.insert("MACOSX_DEPLOYMENT_TARGET".to_owned(), floor.to_string());
     }
     env.extend(spec.env.clone());
     env

@@ -81,7 +81,7 @@ pub fn described(target: &Target, default: bool) -> [String; 5] {
         if default { "yes" } else { "" }.to_owned(),
         target.spec.image.clone(),
         runner.unwrap_or("checked only").to_owned(),
-        target.spec.libc.as_ref().map(libc).unwrap_or_default(),
+        target.spec.libc.as_ref().map(ToString::to_string).unwrap_or_default(),
     ]
 }
 
@@ -96,15 +96,8 @@ pub fn seen(target: &Target, rebuildable: Option<bool>, standing: &Standing) -> 
         if is_there { of_built(audited) } else { String::new() },
         if is_there && target.spec.runner.is_some() { of_built(run) } else { String::new() },
         if is_there { format!("{} KB", size.div_ceil(1000)) } else { String::new() },
-        needs.as_ref().map(libc).unwrap_or_default(),
+        needs.as_ref().map(ToString::to_string).unwrap_or_default(),
     ]
-}
-
-fn libc(libc: &Libc) -> String {
-    match libc.floor {
-        Some(floor) => format!("{} {floor}", libc.family),
-        None => libc.family.to_string(),
-    }
 }
 
 /// A row of a table in Markdown.

@@ -5,6 +5,8 @@
 //! that on.
 
 mod any_workspace;
+mod c_and_cpp;
+mod dependencies;
 mod kills;
 mod native;
 mod refusals;
