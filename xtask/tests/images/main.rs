@@ -13,6 +13,7 @@ mod ready;
 mod registry;
 mod resolving;
 mod rust_dist;
+mod security;
 mod server;
 mod transfers;
 mod transport;
