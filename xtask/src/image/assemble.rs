@@ -196,7 +196,7 @@ impl<'a> Assembler<'a> {
         wheel::fetch(recipe, Some(locked), &self.downloads, &self.http, &self.scratch)?;
         let path = self.downloads.path(locked.sha256);
         let title = format!("{} {}", locked.name, locked.version);
-        Ok(wheel::open(&path, &title, &recipe.member, &recipe.into)?)
+        Ok(wheel::open(&path, &title, &recipe.member, &recipe.into, UNPACKED_LIMIT)?)
     }
 
     fn fetched(&self, url: &str) -> Result<Member, ImageError> {

@@ -19,7 +19,6 @@ impl DebianArchive {
     pub const ALL: [Self; 2] = [Self::Main, Self::Security];
 
     /// Whether it is the one that goes without saying.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde calls")]
     pub fn is_main(&self) -> bool {
         *self == Self::Main
     }

@@ -233,11 +233,9 @@ fn resolve(
     // A file of an index never changes; one that is here need not be brought again.
     let kept = |wheel: &Wheel| {
         let mut wheels = known.into_iter().flat_map(|known| &known.wheels);
-        wheels.find(|kept| {
-            let is_it = kept.name == wheel.name && kept.version == wheel.version;
-            let (size, sha256) = (kept.size, kept.sha256);
-            let is_here = downloads.has(Expected { size, sha256 });
-            is_it && kept.file.contains(&wheel.platform) && is_here
+        wheels.find(|LockedWheel { file, size, sha256, .. }| {
+            let (size, sha256) = (*size, *sha256);
+            wheel::fits(file, wheel) && downloads.has(Expected { size, sha256 })
         })
     };
     let fetch = |wheel| wheel::fetch(wheel, kept(wheel), &downloads, &http, &scratch);

@@ -6,6 +6,7 @@ mod debian;
 mod errors;
 mod fetched;
 mod fixture;
+mod hostile;
 mod layers;
 mod lifecycle;
 mod ready;
