@@ -3,6 +3,7 @@
 //! Each step is delivered as soon as it is done, so what a killed run had finished is kept. A plugin
 //! that does not compile does not hold the others back.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -23,7 +24,7 @@ use crate::image::{Assembly, Images};
 use crate::jobs::{Jobs, Reach};
 use crate::placement::Placement;
 use crate::plan::{Plan, Record, Step, Wanted};
-use crate::run::{self, Built, Folders, Follower};
+use crate::run::{self, Built, Folders, Follower, Tests};
 use crate::shell::Shell;
 use crate::survey::Survey;
 use crate::vendor::{self, Vendored};
@@ -210,6 +211,27 @@ impl Build<'_> {
         Ok(artifact::on_host(guest, &self.folders_of(step, placement)))
     }
 
+    /// Builds the unit tests of a step's plugins for its target; by package, those that compiled, with
+    /// the folders of the step.
+    ///
+    /// # Errors
+    /// If the environment fails.
+    pub fn unit_tests(
+        &self,
+        step: &Step,
+        vendored: &Vendored,
+        placement: &Placement,
+    ) -> Result<(BTreeMap<String, Tests>, Folders), Failure> {
+        let target = &step.target.triple;
+        let name = &step.image.name;
+        let image = self.images.ensure(name, &self.engine, self.shell)?;
+        self.shell.status("Building", format_args!("unit tests for {target} in image `{name}`"));
+        let jobs = Jobs::alone(self.n_jobs);
+        let work = Work { vendored, jobs: &jobs, placement };
+        let built = self.cargo(step, &image, step.cargo_tests(jobs.n_jobs()), work)?;
+        Ok((built.tests, self.folders_of(step, placement)))
+    }
+
     fn compile(&self, step: &Step, image: &Image, work: Work<'_>) -> Result<Built, Failure> {
         self.shell.status(
             "Building",
@@ -345,7 +367,8 @@ impl Build<'_> {
 fn made(built: &Built) -> Vec<PathBuf> {
     let libraries = built.libraries.values().flat_map(|library| &library.files);
     let lists = libraries.clone().map(|file| file.with_extension("d"));
-    libraries.chain(built.programs.values()).cloned().chain(lists).collect()
+    let tests = built.tests.values().map(|tests| &tests.program);
+    libraries.chain(built.programs.values()).chain(tests).cloned().chain(lists).collect()
 }
 
 /// The files that an artifact was made from beyond its plugin's folders and what is hashed anyway.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::{Access, Mount};
 use crate::paths::relative;
 use crate::workspace::{Outside, Place};
 
@@ -64,6 +65,16 @@ impl Placement {
             }
         }
         Self { root: root.to_owned(), work, shown: all }
+    }
+
+    /// The mounts that show it all, read-only.
+    pub fn mounts(&self) -> Vec<Mount> {
+        let mount = |shown: &Shown| Mount {
+            host: shown.host.clone(),
+            guest: shown.guest.clone(),
+            access: Access::ReadOnly,
+        };
+        self.shown.iter().map(mount).collect()
     }
 
     /// What lies at `guest` inside, relative to the workspace's root; none if it is not of this machine.

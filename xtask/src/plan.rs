@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::{Digest, Toolchain, ToolchainRecord, Triple, canonical};
+use keyway_manifest::{Digest, Libc, LibcFamily, Toolchain, ToolchainRecord, Triple, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::{Configuration, Note};
@@ -28,7 +28,7 @@ pub const ZIG: &str = "/zig";
 
 /// What the manifests of plugins are; counted up when a newer tool writes other bytes for the same
 /// inputs, so that what an older one built is not taken for fresh.
-const PIPELINE_VERSION: u32 = 1;
+const PIPELINE_VERSION: u32 = 2;
 
 /// Every step, by target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -221,12 +221,18 @@ impl Step {
     /// The cargo command line that the step runs inside its image.
     /// Cargo takes its jobs from a jobserver unless their number is given.
     pub fn cargo(&self, n_jobs: Option<usize>) -> Vec<String> {
-        let mut argv = self.cargo_build(n_jobs);
+        let mut argv = self.cargo_command("build", n_jobs);
         argv.extend(["--keep-going".into(), "--lib".into()]);
-        argv.extend(self.features.iter().cloned());
-        for package in &self.packages {
-            argv.extend(["--package".into(), package.clone()]);
-        }
+        argv.extend(self.plugins());
+        argv
+    }
+
+    /// The cargo command line that builds the plugins' unit tests and runs none.
+    pub fn cargo_tests(&self, n_jobs: Option<usize>) -> Vec<String> {
+        let mut argv = self.cargo_command("test", n_jobs);
+        // What compiles is tested, whatever else does not.
+        argv.extend(["--no-run", "--no-fail-fast", "--lib"].map(str::to_owned));
+        argv.extend(self.plugins());
         argv
     }
 
@@ -237,13 +243,20 @@ impl Step {
         program: &str,
         n_jobs: Option<usize>,
     ) -> Vec<String> {
-        let mut argv = self.cargo_build(n_jobs);
+        let mut argv = self.cargo_command("build", n_jobs);
         argv.extend(["--package", package, "--bin", program].map(str::to_owned));
         argv
     }
 
-    fn cargo_build(&self, n_jobs: Option<usize>) -> Vec<String> {
-        let mut argv = ["cargo", "build", "--offline", "--locked"].map(str::to_owned).to_vec();
+    /// Cargo's arguments that name every plugin and its features.
+    fn plugins(&self) -> impl Iterator<Item = String> {
+        let packages = self.packages.iter();
+        let packages = packages.flat_map(|name| ["--package".to_owned(), name.clone()]);
+        self.features.iter().cloned().chain(packages)
+    }
+
+    fn cargo_command(&self, command: &str, n_jobs: Option<usize>) -> Vec<String> {
+        let mut argv = ["cargo", command, "--offline", "--locked"].map(str::to_owned).to_vec();
         argv.extend(["--profile".into(), self.profile.clone()]);
         argv.extend(["--target".into(), self.target.triple.to_string()]);
         argv.extend(n_jobs.into_iter().flat_map(|n| ["--jobs".into(), n.to_string()]));
@@ -327,6 +340,9 @@ fn environment(
     env.insert(format!("CXXFLAGS_{triple}"), prefixes);
     if let Some(cxx) = &spec.cxx {
         env.insert(format!("CXX_{triple}"), cxx.clone());
+    }
+    if let Some(Libc { family: LibcFamily::Libsystem, floor: Some(floor) }) = &spec.libc {
+        env.insert("MACOSX_DEPLOYMENT_TARGET".to_owned(), floor.to_string());
     }
     env.extend(spec.env.clone());
     env

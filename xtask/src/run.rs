@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cargo_metadata::camino::Utf8Path;
 use cargo_metadata::diagnostic::DiagnosticLevel;
-use cargo_metadata::{CrateType, Message, TargetKind};
+use cargo_metadata::{Artifact, CrateType, Message, TargetKind};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::container::{Access, Command, Mount};
@@ -48,12 +49,7 @@ pub fn command(
     };
     let mut env = step.env.clone();
     let placement = &folders.placement;
-    let shown = placement.shown.iter().map(|shown| Mount {
-        host: shown.host.clone(),
-        guest: shown.guest.clone(),
-        access: Access::ReadOnly,
-    });
-    let mut mounts: Vec<Mount> = shown.collect();
+    let mut mounts = placement.mounts();
     mounts.extend([
         mount(&folders.target, TARGET, Access::ReadWrite),
         mount(&folders.zig, ZIG, Access::ReadWrite),
@@ -79,6 +75,8 @@ pub struct Built {
     pub libraries: BTreeMap<String, Library>,
     /// By package name: the program it built, if any.
     pub programs: BTreeMap<String, PathBuf>,
+    /// By package name: its unit tests.
+    pub tests: BTreeMap<String, Tests>,
     /// How many errors the compiler reported.
     pub n_errors: usize,
 }
@@ -90,6 +88,15 @@ pub struct Library {
     pub files: Vec<PathBuf>,
     /// The package's features.
     pub features: BTreeSet<String>,
+}
+
+/// A program that runs the unit tests of a package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tests {
+    /// The program, as a path inside the image.
+    pub program: PathBuf,
+    /// The package's folder, as a path inside the image: where cargo would run it.
+    pub package: PathBuf,
 }
 
 /// Follows a cargo run by its lines.
@@ -144,17 +151,7 @@ impl<'a> Follower<'a> {
         match message {
             Message::CompilerArtifact(artifact) => {
                 self.step();
-                let package = package_name(&artifact.package_id.repr);
-                if artifact.target.crate_types.contains(&CrateType::CDyLib) {
-                    let files = artifact.filenames.iter().map(|f| f.as_std_path().to_owned());
-                    let features = artifact.features.iter().map(ToString::to_string).collect();
-                    let library = Library { files: files.collect(), features };
-                    self.built.libraries.insert(package, library);
-                } else if let (true, Some(program)) =
-                    (artifact.target.kind.contains(&TargetKind::Bin), &artifact.executable)
-                {
-                    self.built.programs.insert(package, program.as_std_path().to_owned());
-                }
+                self.artifact(&artifact);
             }
             Message::BuildScriptExecuted(_) => self.step(),
             Message::CompilerMessage(message) => {
@@ -166,6 +163,29 @@ impl<'a> Follower<'a> {
                 {
                     self.shell.diagnostic(&rendered);
                 }
+            }
+            _ => {}
+        }
+    }
+
+    fn artifact(&mut self, artifact: &Artifact) {
+        let package = package_name(&artifact.package_id.repr);
+        let is_test = artifact.profile.test;
+        match artifact.executable.as_deref().map(Utf8Path::as_std_path) {
+            Some(program) if is_test => {
+                let folder = artifact.manifest_path.parent().map(Utf8Path::as_std_path);
+                let package_folder = folder.unwrap_or(Path::new("/")).to_owned();
+                let tests = Tests { program: program.to_owned(), package: package_folder };
+                self.built.tests.insert(package, tests);
+            }
+            Some(program) if artifact.target.kind.contains(&TargetKind::Bin) => {
+                self.built.programs.insert(package, program.to_owned());
+            }
+            _ if artifact.target.crate_types.contains(&CrateType::CDyLib) => {
+                let files = artifact.filenames.iter().map(|f| f.as_std_path().to_owned());
+                let features = artifact.features.iter().map(ToString::to_string).collect();
+                let library = Library { files: files.collect(), features };
+                self.built.libraries.insert(package, library);
             }
             _ => {}
         }
@@ -205,6 +225,19 @@ mod tests {
         ] {
             assert_eq!(package_name(id), name, "{id}");
         }
+    }
+
+    #[test]
+    fn unit_tests_are_no_libraries() {
+        let message = r#"{"reason":"compiler-artifact","package_id":"path+file:///work/plugins/greet#0.1.0","manifest_path":"/work/plugins/greet/Cargo.toml","target":{"kind":["cdylib"],"crate_types":["cdylib"],"name":"greet","src_path":"/work/plugins/greet/src/lib.rs","edition":"2024","doc":true,"doctest":false,"test":true},"profile":{"opt_level":"0","debuginfo":0,"debug_assertions":true,"overflow_checks":true,"test":true},"features":[],"filenames":["/target/x/debug/deps/greet-1.exe"],"executable":"/target/x/debug/deps/greet-1.exe","fresh":false}"#;
+        let shell = Shell::silent();
+        let mut follower = Follower::new(&shell, String::new(), 1);
+        follower.line(Stream::Stdout, message);
+        let built = follower.finish();
+        let [program, package] = ["/target/x/debug/deps/greet-1.exe", "/work/plugins/greet"];
+        let expected = Tests { program: program.into(), package: package.into() };
+        assert_eq!(built.tests, BTreeMap::from([("greet".to_owned(), expected)]));
+        assert_eq!(built.libraries, BTreeMap::new());
     }
 
     #[test]

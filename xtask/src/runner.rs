@@ -5,6 +5,8 @@
 //! plugin that misbehaves sees nothing of the user's. What it did is read from its JSON events, one
 //! outcome a plugin; a plugin that no event names did not pass.
 
+pub mod unit;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

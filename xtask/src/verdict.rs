@@ -5,7 +5,7 @@ use std::path::Path;
 
 use keyway_host::gate::{Admission, Gate};
 use keyway_host::policy::{
-    Expectation, ImportPolicy, PermissionPolicy, StampPolicy, ToolchainPolicy,
+    Expectation, ExportPolicy, ImportPolicy, PermissionPolicy, StampPolicy, ToolchainPolicy,
 };
 use keyway_host::refusal::Rejection;
 use keyway_manifest::{LibcVersion, Manifest};
@@ -15,7 +15,8 @@ use crate::origin;
 use crate::plan::{Step, Wanted};
 
 /// Passes an artifact that `step` has just built through the gate of a host that is as `targets.toml`
-/// describes it: the oldest libc that it promises to run on, and no library beyond its list.
+/// describes it: the oldest libc or macOS that it promises to run on, and no library beyond its list.
+/// Beyond that host it is asked to show no more of itself than the contract needs.
 ///
 /// A library without a stamp passes: it is delivered, and refused by the hosts that need one.
 ///
@@ -23,13 +24,16 @@ use crate::plan::{Step, Wanted};
 /// Everything that is wrong with it.
 pub fn of_build(step: &Step, wanted: &Wanted, path: &Path) -> Result<Admission, Rejection> {
     let spec = &step.target.spec;
-    let allowed = wanted.plugin.allow_imports.iter().map(|import| &import.name);
+    let plugin = &wanted.plugin;
+    let allowed = plugin.allow_imports.iter().map(|import| &import.name);
     let imports = spec.imports.iter().chain(allowed).cloned().collect();
+    let exports = plugin.allow_exports.iter().map(|export| export.name.clone()).collect();
     let expectation = Expectation {
         libc: spec.libc.clone(),
         stamp: StampPolicy::Optional,
         toolchains: ToolchainPolicy::Trusted(BTreeSet::from([step.toolchain.hash])),
         imports: ImportPolicy::Listed(imports),
+        exports: ExportPolicy::Contract(exports),
         // Who may write to the workspace is the business of whoever builds in it.
         permissions: PermissionPolicy::Unchecked,
         ..Expectation::for_target(step.target.triple.clone())

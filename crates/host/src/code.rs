@@ -297,6 +297,11 @@ codes! {
     cause: "It was linked against the C library of a newer system instead of the target's floor."
     remedy: "build it with `cargo xtask build-plugins`, whose targets have a low floor"
 
+    603 SystemTooOld Libc: "it needs a newer macOS"
+    meaning: "The oldest macOS that its load commands name is newer than the one here, so it may use what is not there yet."
+    cause: "`MACOSX_DEPLOYMENT_TARGET`, or an option of the linker, names a newer system than the target's floor."
+    remedy: "build it with `cargo xtask build-plugins`, whose targets have a low floor"
+
     611 ForbiddenImport Imports: "it needs a library that is not allowed"
     meaning: "A plugin may need only libraries that every machine of its target has. Others are missing on some machine, or bring code that was never checked."
     cause: "A C dependency that was linked dynamically, or libgcc_s from a build by cargo alone."
@@ -336,6 +341,26 @@ codes! {
     meaning: "macOS loads no arm64 library without a signature, and kills a process that touches a page whose hash is not the one that was signed. Without a signature only x86_64 libraries are admitted."
     cause: "It was stripped or changed after it was linked."
     remedy: "strip while linking, or sign it again with `codesign --force --sign -`, then describe it anew by a build"
+
+    619 InstallName Imports: "its install name is not `@rpath/` and its file's name"
+    meaning: "The install name of a Mach-O library is what others that are linked against it look for. Unless the linker is told one it is the path of the linker's output: a folder of the machine that built it, and another one in each build."
+    cause: "It was linked without `-install_name`, or renamed afterwards."
+    remedy: "link with `-Wl,-install_name,@rpath/NAME`, as the images do by themselves"
+
+    620 NoUuid Imports: "it has no UUID"
+    meaning: "Recent versions of macOS load no Mach-O library without `LC_UUID`, and crash reports could not name it."
+    cause: "It was linked with `-no_uuid`."
+    remedy: "remove the flag; a linker derives the UUID from what it links, so it is the same in each build"
+
+    621 UnboundSymbols Imports: "it needs symbols that none of its libraries offers"
+    meaning: "Whoever loads it must have them already: its program, or another library. Where nobody has, loading fails, or the first call ends the process."
+    cause: "A module for a program such as Python, whose symbols only that program has; or a C function that is declared and never linked."
+    remedy: "link what defines them, or allow them in the host's policy and in the plugin's Cargo.toml: `allow-imports`"
+
+    622 UnexpectedExports Imports: "it exports more than a plugin has to"
+    meaning: "A plugin offers its stamp and its entry. Whatever else can be seen may stand in for a symbol of the same name in another library, and ties others to what was never meant for them."
+    cause: "`#[no_mangle]` in the plugin or a crate that it links, or a linker that took no list of exports."
+    remedy: "remove the attribute, or allow the symbol with a reason in the plugin's Cargo.toml: `allow-exports`"
 }
 
 impl Code {
@@ -359,7 +384,7 @@ impl Serialize for Code {
 
 /// Why a string is no refusal code.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("there is no refusal code `{found}`; they go from `KW101` to `KW618`")]
+#[error("there is no refusal code `{found}`; they go from `KW101` to `KW622`")]
 pub struct ParseCodeError {
     /// The string, cut at 80 characters.
     pub found: String,

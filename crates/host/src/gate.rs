@@ -10,7 +10,10 @@
 
 mod abi;
 mod beside;
+mod exports;
 mod imports;
+mod macho;
+mod mappings;
 mod object;
 mod stamp;
 
@@ -138,6 +141,9 @@ impl Examination {
             object::check_facts(facts, manifest, refusals);
         }
         imports::check(facts, expectation, refusals);
+        mappings::check(&facts.details, refusals);
+        macho::check(facts, &expectation.target, refusals);
+        exports::check(&path, facts, &expectation.exports, refusals);
         if let Some(stamp) = stamp::read(bytes, facts, expectation.stamp, refusals) {
             if let Some(manifest) = manifest {
                 stamp::check(&stamp, manifest, refusals);

@@ -50,7 +50,7 @@ pub use file::MAX_LIBRARY_SIZE;
 pub use gate::{Admission, Examination, Gate};
 pub use load::{Host, LoadError, Plugin};
 pub use policy::{
-    Expectation, ImportPolicy, KnownInterface, OtherInterfaces, PermissionPolicy, StampPolicy,
-    ToolchainPolicy,
+    Expectation, ExportPolicy, ImportPolicy, KnownInterface, OtherInterfaces, PermissionPolicy,
+    StampPolicy, ToolchainPolicy,
 };
 pub use refusal::{Refusal, Rejection, Verdict};

@@ -7,11 +7,11 @@ pub fn this_process() -> Option<Libc> {
     if cfg!(target_env = "musl") {
         return Some(Libc { family: LibcFamily::Musl, floor: None });
     }
-    glibc()
+    versioned()
 }
 
 #[cfg(all(unix, target_env = "gnu"))]
-fn glibc() -> Option<Libc> {
+fn versioned() -> Option<Libc> {
     use std::ffi::{CStr, c_char};
 
     let process = libloading::os::unix::Library::this();
@@ -25,7 +25,28 @@ fn glibc() -> Option<Libc> {
     Some(Libc { family: LibcFamily::Glibc, floor })
 }
 
-#[cfg(not(all(unix, target_env = "gnu")))]
-fn glibc() -> Option<Libc> {
+/// The kernel knows the version of the system, which that of the C library is.
+#[cfg(target_os = "macos")]
+fn versioned() -> Option<Libc> {
+    use std::ffi::{CStr, c_char, c_int, c_void};
+
+    type ByName =
+        unsafe extern "C" fn(*const c_char, *mut c_void, *mut usize, *mut c_void, usize) -> c_int;
+    let process = libloading::os::unix::Library::this();
+    let mut text = [0_u8; 32];
+    let mut size = text.len();
+    // SAFETY: `sysctlbyname(3)` is declared so; it writes `size` bytes at most.
+    let status = unsafe {
+        let by_name = process.get::<ByName>("sysctlbyname").ok()?;
+        let name = c"kern.osproductversion".as_ptr();
+        by_name(name, text.as_mut_ptr().cast(), &mut size, std::ptr::null_mut(), 0)
+    };
+    let text = CStr::from_bytes_until_nul(&text).ok().filter(|_| status == 0)?;
+    let floor = text.to_str().ok()?.parse().ok();
+    Some(Libc { family: LibcFamily::Libsystem, floor })
+}
+
+#[cfg(not(any(all(unix, target_env = "gnu"), target_os = "macos")))]
+fn versioned() -> Option<Libc> {
     None
 }

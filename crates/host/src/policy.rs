@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keyway_abi::descriptor;
 use keyway_abi::interface::Interface;
-use keyway_abi::stamp;
+use keyway_abi::{stamp, table};
 use keyway_manifest::{Digest, Libc, Triple};
 use thiserror::Error;
 
@@ -29,8 +29,10 @@ pub struct Expectation {
     pub stamp: StampPolicy,
     /// Which toolchains may have built a plugin.
     pub toolchains: ToolchainPolicy,
-    /// Which libraries a plugin may need.
+    /// Which libraries a plugin may need, and which symbols of none.
     pub imports: ImportPolicy,
+    /// What a plugin may show of itself.
+    pub exports: ExportPolicy,
     /// Whether the owners and modes of files and folders are checked.
     pub permissions: PermissionPolicy,
 }
@@ -74,13 +76,23 @@ pub enum ToolchainPolicy {
     AnyWithMatchingAbi,
 }
 
-/// Which libraries a plugin may need.
+/// Which libraries a plugin may need, and which symbols that none of them offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportPolicy {
-    /// Those that match one of these names, without regard to case. Each `*` in a name stands for
-    /// any text.
+    /// Those that match one of these names: libraries without regard to case, symbols as C spells
+    /// them. Each `*` in a name stands for any text.
     Listed(BTreeSet<String>),
     /// Any.
+    Any,
+}
+
+/// What a plugin may show of itself to the rest of the process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExportPolicy {
+    /// What the contract asks for: stamp and entry, and on macOS an install name without a folder.
+    /// Beyond that symbols that match one of these patterns, as C spells them.
+    Contract(BTreeSet<String>),
+    /// Anything: a host loads plugins such that others don't see their symbols.
     Any,
 }
 
@@ -125,6 +137,7 @@ impl Expectation {
             stamp: StampPolicy::Required,
             toolchains: ToolchainPolicy::released(&target),
             imports: ImportPolicy::usual(&target),
+            exports: ExportPolicy::Any,
             permissions: PermissionPolicy::Strict,
             target,
         }
@@ -224,14 +237,37 @@ impl ImportPolicy {
     pub fn allows(&self, library: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Listed(names) => names.iter().any(|name| matches(name, library)),
+            Self::Listed(names) => {
+                let library = library.to_ascii_lowercase();
+                names.iter().any(|name| matches(&name.to_ascii_lowercase(), &library))
+            }
+        }
+    }
+
+    /// Whether a plugin may need `symbol` of whoever has it.
+    pub fn allows_symbol(&self, symbol: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(names) => names.iter().any(|name| matches(name, symbol)),
         }
     }
 }
 
-/// Whether `text` is `pattern`, in which each `*` stands for any text, without regard to case.
+impl ExportPolicy {
+    /// Whether a plugin with a stamp may offer `symbol`.
+    pub fn allows(&self, symbol: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Contract(more) => {
+                [stamp::SYMBOL, table::ENTRY_SYMBOL].contains(&symbol)
+                    || more.iter().any(|name| matches(name, symbol))
+            }
+        }
+    }
+}
+
+/// Whether `text` is `pattern`, in which each `*` stands for any text.
 fn matches(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.to_ascii_lowercase(), text.to_ascii_lowercase());
     let mut parts = pattern.split('*');
     let Some(mut rest) = text.strip_prefix(parts.next().unwrap_or_default()) else {
         return false;

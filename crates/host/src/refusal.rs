@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use keyway_inspect::Facts;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -73,6 +74,9 @@ pub struct Verdict<'a> {
     pub admitted: bool,
     /// Why not.
     pub refusals: &'a [Refusal],
+    /// What was read from its bytes, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facts: Option<&'a Facts>,
 }
 
 impl<'a> Verdict<'a> {
@@ -82,6 +86,11 @@ impl<'a> Verdict<'a> {
             Ok(_) => &[],
             Err(rejection) => &*rejection.refusals,
         };
-        Self { event: "verdict", path, admitted: refusals.is_empty(), refusals }
+        Self { event: "verdict", path, admitted: refusals.is_empty(), refusals, facts: None }
+    }
+
+    /// The same, with what was read from the bytes.
+    pub fn with_facts(self, facts: Option<&'a Facts>) -> Self {
+        Self { facts, ..self }
     }
 }

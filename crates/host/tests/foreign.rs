@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use keyway_host::{Code, Expectation, Gate, ImportPolicy, Refusal};
-use keyway_manifest::Triple;
+use keyway_host::{Code, Expectation, ExportPolicy, Gate, ImportPolicy, Refusal};
+use keyway_manifest::{Libc, LibcFamily, LibcVersion, Triple};
 use snapbox::{assert_data_eq, str};
 use tempfile::TempDir;
 
@@ -73,6 +73,99 @@ fn code_signatures() {
         bytes[at.expect("a code directory")] = 0;
     };
     assert_eq!(codes("aarch64", arm, magic), [Code::CodeSignature]);
+}
+
+/// What a build asks of a library for macOS, beyond its signature.
+#[test]
+fn libraries_for_macos() {
+    let folder = TempDir::new().expect("a folder");
+    let found = |name: &str, change: fn(&mut Vec<u8>)| {
+        let path = "../inspect/tests/libraries/macho-aarch64.dylib";
+        let mut bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("it");
+        change(&mut bytes);
+        let library = folder.path().join(name);
+        fs::write(&library, &bytes).expect("it is written");
+        let libc = Libc { family: LibcFamily::Libsystem, floor: Some(LibcVersion::new(11, 0)) };
+        let more = ["_mh_dylib_header", "__dso_handle", "*_v1"].map(str::to_owned);
+        let expectation = Expectation {
+            libc: Some(libc),
+            exports: ExportPolicy::Contract(more.into()),
+            ..Expectation::for_target("aarch64-apple-darwin".parse().expect("a triple"))
+        };
+        let all = refusals(&library, expectation);
+        let of_macos = |refusal: &&Refusal| {
+            matches!(
+                refusal.code,
+                Code::WrongSystem
+                    | Code::SystemTooOld
+                    | Code::InstallName
+                    | Code::NoUuid
+                    | Code::UnboundSymbols
+                    | Code::UnexpectedExports
+            )
+        };
+        all.iter().filter(of_macos).map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(found("library.dylib", |_| ()), "");
+    assert_data_eq!(
+        found("other.dylib", |_| ()),
+        str![
+            "KW619 imports: its install name is not `@rpath/` and its file's name: found `@rpath/library.dylib`, expected `@rpath/other.dylib`"
+        ]
+    );
+    // A load command that every reader passes over.
+    const LC_IDENT: u32 = 0x8;
+    assert_data_eq!(
+        found("library.dylib", |bytes| {
+            let uuid = command(bytes, 0x1b);
+            put(bytes, uuid, LC_IDENT);
+        }),
+        str!["KW620 imports: it has no UUID: found no LC_UUID, expected one"]
+    );
+    // `platform` and `minos` of LC_BUILD_VERSION.
+    assert_data_eq!(
+        found("library.dylib", |bytes| {
+            let version = command(bytes, 0x32);
+            put(bytes, version + 12, 0x000b_0100);
+        }),
+        str![
+            "KW603 libc: it needs a newer macOS: found macOS `11.1` or newer, expected at most `11.0`, which is here"
+        ]
+    );
+    assert_data_eq!(
+        found("library.dylib", |bytes| {
+            let version = command(bytes, 0x32);
+            put(bytes, version + 8, 2);
+        }),
+        str!["KW306 header: it is for another operating system: found `ios`, expected `macos`"]
+    );
+    // Without MH_TWOLEVEL any library may offer any symbol.
+    assert_data_eq!(
+        found("library.dylib", |bytes| {
+            let flags = u32::from_le_bytes(*bytes[24..].first_chunk().expect("flags"));
+            put(bytes, 24, flags & !0x80);
+        }),
+        str![
+            "KW621 imports: it needs symbols that none of its libraries offers: found `_clock_gettime`, `dyld_stub_binder`, expected no symbol without a library"
+        ]
+    );
+}
+
+/// Where the load command of a kind begins.
+fn command(bytes: &[u8], kind: u32) -> usize {
+    let number = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("four bytes"));
+    let mut at = 32;
+    for _ in 0..number(16) {
+        if number(at) == kind {
+            return at;
+        }
+        at += number(at + 4) as usize;
+    }
+    panic!("no load command {kind:#x}");
+}
+
+fn put(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
 
 /// A DLL of the compiler is refused even if a list names it.

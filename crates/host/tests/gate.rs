@@ -9,13 +9,15 @@ use std::process::Command;
 
 use keyway_host::policy::HOST_TOOLCHAIN;
 use keyway_host::{
-    Check, Code, Expectation, Gate, ImportPolicy, KnownInterface, MAX_LIBRARY_SIZE,
+    Code, Expectation, ExportPolicy, Gate, ImportPolicy, KnownInterface, MAX_LIBRARY_SIZE,
     OtherInterfaces, PermissionPolicy, StampPolicy, ToolchainPolicy, Verdict,
 };
 use keyway_manifest::{Libc, LibcFamily, LibcVersion, Manifest, Triple};
 use snapbox::{assert_data_eq, str};
 use tempfile::TempDir;
 
+#[path = "refusals/c_library.rs"]
+mod c_library;
 #[path = "refusals/canary.rs"]
 mod canary;
 
@@ -202,6 +204,13 @@ fn imports() {
 }
 
 #[test]
+fn shows_no_more_than_the_contract_needs() {
+    let plugin = Plugin::new();
+    let exports = ExportPolicy::Contract(BTreeSet::new());
+    assert_eq!(check(&plugin.library, Expectation { exports, ..expectation() }), "");
+}
+
+#[test]
 fn import_patterns() {
     let names = ["libc.so.6", "ld-linux*.so.*", "api-ms-win-core-*.dll"];
     let list = ImportPolicy::Listed(names.iter().map(|&name| name.to_owned()).collect());
@@ -274,7 +283,7 @@ fn tells_everything_at_once() {
 
 #[test]
 fn a_library_without_a_stamp() {
-    let bytes = build_c("int answer(void) { return 42; }", &[]);
+    let bytes = c_library::build("int answer(void) { return 42; }", &[]);
     let mut manifest = canary::manifest(&fs::read(&*canary::LIBRARY).expect("it"), "libcanary.so");
     let facts = keyway_inspect::inspect(&bytes).expect("a library").facts;
     manifest.stamp = keyway_manifest::StampFormat::None;
@@ -291,43 +300,6 @@ fn a_library_without_a_stamp() {
     let optional = Expectation { stamp: StampPolicy::Optional, ..expectation() };
     let admission = Gate::new(optional).check(&plugin.library).expect("an admission");
     assert_eq!(admission.stamp(), None);
-}
-
-/// A library of the machine's C compiler.
-fn build_c(source: &str, flags: &[&str]) -> Vec<u8> {
-    let folder = TempDir::new().expect("a folder");
-    let (input, output) = (folder.path().join("library.c"), folder.path().join("library.so"));
-    fs::write(&input, source).expect("the source is written");
-    let command = Command::new("cc")
-        .args(["-shared", "-o"])
-        .args([&output, &input])
-        .args(flags)
-        .output()
-        .expect("a C compiler");
-    assert!(command.status.success(), "{}", String::from_utf8_lossy(&command.stderr));
-    fs::read(output).expect("the library")
-}
-
-/// The codes of the last check on a library that was built with these flags.
-fn mapping_codes(source: &str, flags: &[&str]) -> Vec<Code> {
-    let bytes = build_c(source, flags);
-    let folder = TempDir::new().expect("a folder");
-    let library = folder.path().join("library.so");
-    fs::write(&library, bytes).expect("the library is written");
-    let mut codes = codes(&library, Expectation { imports: ImportPolicy::Any, ..expectation() });
-    codes.retain(|code| code.check() == Check::Imports);
-    codes
-}
-
-#[test]
-fn what_a_library_does_to_the_process() {
-    const CODE: &str = "int answer(void) { return 42; }";
-    assert_eq!(mapping_codes(CODE, &["-fPIC"]), []);
-    assert_eq!(mapping_codes(CODE, &["-fPIC", "-Wl,-rpath,/opt"]), [Code::RunPath]);
-    assert_eq!(mapping_codes(CODE, &["-fPIC", "-z", "execstack"]), [Code::ExecutableStack]);
-    assert_eq!(mapping_codes(CODE, &["-fPIC", "-nostdlib", "-Wl,-N"]), [Code::WritableCode]);
-    let text = "int answer; __asm__(\".text\\n.quad answer\\n\");";
-    assert_eq!(mapping_codes(text, &["-fPIC", "-Wl,-z,notext"]), [Code::TextRelocations]);
 }
 
 /// Which pairs of host and plugin are refused, though a loader might take the one or other: only the

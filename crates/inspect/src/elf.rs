@@ -2,7 +2,9 @@
 //! extensions: <https://refspecs.linuxfoundation.org/elf/gabi4+/contents.html>.
 
 mod dynamic;
+mod properties;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use keyway_manifest::ObjectFormat;
@@ -14,7 +16,8 @@ use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _};
 use crate::names::Names;
 use crate::region::{Region, Regions, check_range};
 use crate::{
-    Class, Details, ElfDetails, Endian, Facts, Header, HeaderError, STAMP_SECTION, Stack, Violation,
+    Class, ControlFlow, Details, ElfDetails, Endian, Facts, Header, HeaderError, STAMP_SECTION,
+    Stack, Violation,
 };
 
 /// More program or section headers than any linker writes for a library.
@@ -56,6 +59,7 @@ fn read_class<Elf: FileHeader<Endian = Endianness>>(
         size: bytes.len() as u64,
         needed: dynamic.needed,
         imports: dynamic.imports,
+        unbound: dynamic.unbound,
         exports: dynamic.exports,
         libc: dynamic.libc,
         run_paths: dynamic.run_paths,
@@ -68,6 +72,7 @@ fn read_class<Elf: FileHeader<Endian = Endianness>>(
             writable_code: segments.writable_code,
             relro: segments.relro,
             bind_now: dynamic.bind_now,
+            control_flow: segments.control_flow,
             constructors: dynamic.constructors,
             no_delete: dynamic.no_delete,
         }),
@@ -82,6 +87,7 @@ struct Segments<'data, Elf: FileHeader> {
     stack: Stack,
     writable_code: bool,
     relro: bool,
+    control_flow: BTreeSet<ControlFlow>,
 }
 
 impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
@@ -104,6 +110,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
             stack: Stack::Unmarked,
             writable_code: false,
             relro: false,
+            control_flow: BTreeSet::new(),
         };
         for (index, header) in headers.iter().enumerate() {
             let (offset, file_size) = header.file_range(endian);
@@ -133,6 +140,13 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
                 }
                 elf::PT_GNU_STACK => segments.stack = Stack::Data,
                 elf::PT_GNU_RELRO => segments.relro = true,
+                elf::PT_GNU_PROPERTY => {
+                    segments.control_flow = properties::control_flow::<Elf>(
+                        data().unwrap_or_default(),
+                        header.p_align(endian),
+                        endian,
+                    );
+                }
                 _ => {}
             }
             let part = format!("segment {index} (type {:#x})", header.p_type(endian).0);

@@ -20,9 +20,13 @@ pub struct Facts {
     pub needed: Vec<String>,
     /// The symbols that it takes from them.
     pub imports: BTreeSet<Import>,
-    /// The symbols that it offers.
+    /// Of these the ones that it can't do without and that none of the libraries it names offers, as far
+    /// as the file tells: whoever loads it has to have them.
+    pub unbound: BTreeSet<String>,
+    /// The symbols that it offers: their names, or `#17` for one without a name.
     pub exports: BTreeSet<String>,
-    /// The C library that it needs, and the oldest version that will do.
+    /// The C library that it needs, and the oldest version that will do; for macOS, whose C library is
+    /// the system's own, the oldest system that its load commands name.
     pub libc: Option<Libc>,
     /// Folders that it wants libraries to be looked for in: RPATH and RUNPATH, Mach-O's `LC_RPATH`.
     pub run_paths: Vec<String>,
@@ -59,12 +63,43 @@ pub struct ElfDetails {
     pub writable_code: bool,
     /// Whether relocated data becomes read-only (`PT_GNU_RELRO`).
     pub relro: bool,
-    /// Whether every symbol is looked up at load time.
+    /// Whether every symbol is looked up at load time; with `relro`, nothing that is called through
+    /// can be written afterwards.
     pub bind_now: bool,
+    /// What all of its code is made for, by its note of GNU properties.
+    pub control_flow: BTreeSet<ControlFlow>,
     /// Whether it runs code when it is loaded: `DT_INIT`, `DT_INIT_ARRAY`.
     pub constructors: bool,
     /// Whether the loader will keep it for ever (`DF_1_NODELETE`).
     pub no_delete: bool,
+}
+
+/// A protection of the control flow, which a processor enforces where all code of a process is made for
+/// it: the bits of `GNU_PROPERTY_X86_FEATURE_1_AND` and `GNU_PROPERTY_AARCH64_FEATURE_1_AND` in the
+/// psABIs of x86-64 and AArch64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ControlFlow {
+    /// x86: indirect branches end at marked places only.
+    Ibt,
+    /// x86: return addresses are kept twice.
+    Shstk,
+    /// AArch64: indirect branches end at marked places only.
+    Bti,
+    /// AArch64: return addresses are signed.
+    Pac,
+}
+
+impl ControlFlow {
+    /// As the psABIs call it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ibt => "IBT",
+            Self::Shstk => "SHSTK",
+            Self::Bti => "BTI",
+            Self::Pac => "PAC",
+        }
+    }
 }
 
 /// What `PT_GNU_STACK` says.
@@ -90,6 +125,10 @@ pub struct PeDetails {
     pub high_entropy: bool,
     /// Whether data can't be run (`NX_COMPAT`).
     pub nx: bool,
+    /// Whether indirect calls are checked against a table (`GUARD_CF`).
+    pub control_flow_guard: bool,
+    /// Whether return addresses may be kept twice (`CET_COMPAT`, in an entry of the debug directory).
+    pub shadow_stack: bool,
     /// Whether some section can be written and run at once.
     pub writable_code: bool,
     /// The time stamp in the file header, which a reproducible build sets to a constant.
@@ -109,6 +148,8 @@ pub struct PeDetails {
 pub struct MachoDetails {
     /// The name that programs linked against it will look for (`LC_ID_DYLIB`).
     pub install_name: Option<String>,
+    /// The system that it is for, in the words of `mach-o/loader.h`: `macos`, `ios`, …
+    pub platform: Option<String>,
     /// The oldest system that will load it.
     pub min_version: Option<String>,
     /// Whether it has a UUID, without which recent systems refuse it.

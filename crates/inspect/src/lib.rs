@@ -19,7 +19,8 @@ mod pe;
 mod region;
 
 pub use facts::{
-    CodeSignature, Details, ElfDetails, Facts, MachoDetails, PeDetails, Stack, Violation,
+    CodeSignature, ControlFlow, Details, ElfDetails, Facts, MachoDetails, PeDetails, Stack,
+    Violation,
 };
 pub use header::{Class, Endian, Header, HeaderError, Kind, Machine, Mismatch, Os};
 use keyway_manifest::ObjectFormat;

@@ -1,12 +1,13 @@
 //! Mach-O, by its load commands. Numbers and names are those of Apple's `mach-o/loader.h` and
 //! `mach-o/nlist.h`: <https://github.com/apple-oss-distributions/xnu/tree/main/EXTERNAL_HEADERS/mach-o>.
 
+mod exports;
 mod signature;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use keyway_manifest::{Import, ObjectFormat};
+use keyway_manifest::{Import, Libc, LibcFamily, LibcVersion, ObjectFormat};
 use object::endian::Endianness;
 use object::macho;
 use object::pod;
@@ -56,12 +57,14 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
             size: bytes.len() as u64,
             needed: Vec::new(),
             imports: BTreeSet::new(),
+            unbound: BTreeSet::new(),
             exports: BTreeSet::new(),
             libc: None,
             run_paths: Vec::new(),
             stamp: None,
             details: Details::Macho(MachoDetails::default()),
         },
+        is_two_level: file.flags(endian).contains(macho::MH_TWOLEVEL),
         details: MachoDetails::default(),
         class: std::marker::PhantomData,
     };
@@ -95,6 +98,8 @@ struct Reader<'data, 'out, Mach: MachHeader<Endian = Endianness>> {
     regions: Vec<Region>,
     symtab: Option<&'data macho::SymtabCommand<Endianness>>,
     facts: Facts,
+    /// Whether each symbol is bound to one library, and not to whichever has it.
+    is_two_level: bool,
     details: MachoDetails,
     class: std::marker::PhantomData<Mach>,
 }
@@ -132,22 +137,60 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
                 self.facts.run_paths.extend(path);
             }
             LoadCommandVariant::BuildVersion(version, _) => {
-                self.details.min_version = Some(dotted(version.minos.get(endian).0));
+                self.system(platform(version.platform.get(endian)), version.minos.get(endian).0);
             }
             LoadCommandVariant::VersionMin(version) => {
-                self.details.min_version = Some(dotted(version.version.get(endian).0));
+                let platform = match command.cmd() {
+                    macho::LC_VERSION_MIN_MACOSX => macho::PLATFORM_MACOS,
+                    macho::LC_VERSION_MIN_IPHONEOS => macho::PLATFORM_IOS,
+                    macho::LC_VERSION_MIN_TVOS => macho::PLATFORM_TVOS,
+                    _ => macho::PLATFORM_WATCHOS,
+                };
+                self.system(self::platform(platform), version.version.get(endian).0);
+            }
+            LoadCommandVariant::DyldInfo(info) => {
+                self.exports(info.export_off.get(endian), info.export_size.get(endian));
             }
             LoadCommandVariant::Uuid(_) => self.details.uuid = true,
             LoadCommandVariant::Symtab(symtab) => self.symtab = Some(symtab),
             LoadCommandVariant::LinkeditData(data) => {
                 let (offset, size) = (data.dataoff.get(endian), data.datasize.get(endian));
                 self.check_range(&part, offset.into(), size.into());
+                if command.cmd() == macho::LC_DYLD_EXPORTS_TRIE {
+                    self.exports(offset, size);
+                }
                 if command.cmd() == macho::LC_CODE_SIGNATURE {
                     let (bytes, offset, size) = (self.bytes, offset as usize, size as usize);
                     self.details.code_signature = signature::check(bytes, offset, size);
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Takes note of a system that it is for. It may be for two; macOS is then the one that counts.
+    fn system(&mut self, platform: String, version: u32) {
+        const MACOS: &str = "macos";
+        if self.details.platform.as_deref() == Some(MACOS) && platform != MACOS {
+            return;
+        }
+        if platform == MACOS {
+            let [major, minor, patch] = parts(version);
+            let floor = LibcVersion { major, minor, patch };
+            self.facts.libc = Some(Libc { family: LibcFamily::Libsystem, floor: Some(floor) });
+        }
+        self.details.platform = Some(platform);
+        self.details.min_version = Some(parts(version).map(|part| part.to_string()).join("."));
+    }
+
+    /// Adds what the loader finds by name; the symbol table is for other tools.
+    fn exports(&mut self, offset: u32, size: u32) {
+        const PART: &str = "the table of exports";
+        let range = self.check_range(PART, offset.into(), size.into());
+        let trie = range.and_then(|range| self.bytes.get(range)).unwrap_or_default();
+        match exports::read(trie, &mut self.names) {
+            Ok(exports) => self.facts.exports.extend(exports),
+            Err(error) => self.malformed(PART, &error),
         }
     }
 
@@ -242,9 +285,13 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
             }
             let name = self.names.read(strings.get(symbol.n_strx(endian) as usize..))?;
             if symbol.is_undefined() {
-                // Which library, counted from 1; 0 and the highest numbers have other meanings.
-                let ordinal = usize::from(symbol.n_desc(endian).0 >> 8);
-                let library = ordinal.checked_sub(1).filter(|i| *i < self.facts.needed.len());
+                // Which library, counted from 1; without one, whoever is loaded already has to have it.
+                let index = symbol.library_ordinal(endian).index().filter(|_| self.is_two_level);
+                let library = index.map(|index| usize::from(index) - 1);
+                let library = library.filter(|index| *index < self.facts.needed.len());
+                if library.is_none() && symbol.n_desc(endian).0 & macho::N_WEAK_REF.0 == 0 {
+                    self.facts.unbound.insert(name.clone());
+                }
                 imports.entry(library).or_default().insert(name);
             } else {
                 self.facts.exports.insert(name);
@@ -264,6 +311,23 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
 }
 
 /// Apple packs a version as `xxxx.yy.zz`.
-fn dotted(version: u32) -> String {
-    format!("{}.{}.{}", version >> 16, version >> 8 & 0xff, version & 0xff)
+fn parts(version: u32) -> [u16; 3] {
+    let [patch, minor, low, high] = version.to_le_bytes();
+    [u16::from_le_bytes([low, high]), minor.into(), patch.into()]
+}
+
+/// The name of a platform, without `PLATFORM_`.
+fn platform(platform: macho::Platform) -> String {
+    let known = [
+        (macho::PLATFORM_MACOS, "macos"),
+        (macho::PLATFORM_IOS, "ios"),
+        (macho::PLATFORM_TVOS, "tvos"),
+        (macho::PLATFORM_WATCHOS, "watchos"),
+        (macho::PLATFORM_MACCATALYST, "maccatalyst"),
+        (macho::PLATFORM_IOSSIMULATOR, "iossimulator"),
+        (macho::PLATFORM_DRIVERKIT, "driverkit"),
+        (macho::PLATFORM_VISIONOS, "visionos"),
+    ];
+    let name = known.iter().find(|(of, _)| *of == platform).map(|(_, name)| (*name).to_owned());
+    name.unwrap_or_else(|| format!("platform {}", platform.0))
 }

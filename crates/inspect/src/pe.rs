@@ -4,6 +4,7 @@
 
 mod tables;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use keyway_manifest::ObjectFormat;
@@ -57,6 +58,8 @@ fn read_class<Pe: ImageNtHeaders>(
     let imports = tables.imports::<Pe>(directory(pe::IMAGE_DIRECTORY_ENTRY_IMPORT));
     let delayed = tables.delayed::<Pe>(directory(pe::IMAGE_DIRECTORY_ENTRY_DELAY_IMPORT));
     let (name, exports) = tables.exports(directory(pe::IMAGE_DIRECTORY_ENTRY_EXPORT));
+    let debug = directories.get(pe::IMAGE_DIRECTORY_ENTRY_DEBUG);
+    let shadow_stack = tables.shadow_stack(debug);
     let is_writable_code = |section: &&pe::ImageSectionHeader| {
         let flags = section.characteristics.get(LE);
         flags.contains(pe::IMAGE_SCN_MEM_WRITE) && flags.contains(pe::IMAGE_SCN_MEM_EXECUTE)
@@ -68,6 +71,7 @@ fn read_class<Pe: ImageNtHeaders>(
         size: bytes.len() as u64,
         needed: imports.iter().map(|(library, _)| library.clone()).collect(),
         imports: tables::merge(imports.into_iter().chain(delayed.iter().cloned())),
+        unbound: BTreeSet::new(),
         exports,
         libc: None,
         run_paths: Vec::new(),
@@ -77,6 +81,8 @@ fn read_class<Pe: ImageNtHeaders>(
             aslr: flags.contains(pe::IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE),
             high_entropy: flags.contains(pe::IMAGE_DLLCHARACTERISTICS_HIGH_ENTROPY_VA),
             nx: flags.contains(pe::IMAGE_DLLCHARACTERISTICS_NX_COMPAT),
+            control_flow_guard: flags.contains(pe::IMAGE_DLLCHARACTERISTICS_GUARD_CF),
+            shadow_stack,
             writable_code: sections.iter().any(is_writable_code),
             time_stamp: file.time_date_stamp.get(LE),
             checksum: optional.check_sum(),

@@ -221,6 +221,17 @@ pub struct Libc {
     pub floor: Option<LibcVersion>,
 }
 
+impl std::fmt::Display for Libc {
+    /// `glibc 2.17 or newer`, `musl`, `macOS 11.0 or newer`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.family {
+            LibcFamily::Libsystem => f.write_str("macOS")?,
+            family => write!(f, "{family}")?,
+        }
+        self.floor.map_or(Ok(()), |floor| write!(f, " {floor} or newer"))
+    }
+}
+
 /// A C library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -229,6 +240,8 @@ pub enum LibcFamily {
     Glibc,
     /// musl.
     Musl,
+    /// macOS' own, which comes with the system: its version is that of the system.
+    Libsystem,
 }
 
 impl std::fmt::Display for LibcFamily {
@@ -236,6 +249,7 @@ impl std::fmt::Display for LibcFamily {
         f.pad(match self {
             Self::Glibc => "glibc",
             Self::Musl => "musl",
+            Self::Libsystem => "libsystem",
         })
     }
 }

@@ -306,3 +306,54 @@ impl Hasher for Multiply {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(side: Side, quantity: u32, price: u64) -> Order {
+        Order { price, quantity, side, kind: Kind::Limit }
+    }
+
+    #[test]
+    fn a_cancelled_order_leaves_no_gap_in_its_queue() {
+        let mut book = Book::new(10);
+        let ids = [1, 2, 3].map(|quantity| book.submit(limit(Side::Buy, quantity, 100)).id);
+        assert_eq!(book.cancel(ids[1]), Some(2));
+        let queue = book.bids[&100];
+        assert_eq!((queue.n_orders, queue.quantity), (2, 4));
+        let [first, last] = [queue.first, queue.last].map(|place| book.arena[place as usize]);
+        assert_eq!((first.id, last.id), (ids[0], ids[2]));
+        assert_eq!((first.next, last.previous), (queue.last, queue.first));
+        for id in [ids[2], ids[0]] {
+            book.cancel(id);
+        }
+        assert!(book.bids.is_empty() && book.places.is_empty());
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let mut book = Book::new(2);
+        for round in 0..100 {
+            let [one, two] = [7, 9].map(|price| book.submit(limit(Side::Sell, 1, price)).id);
+            assert_eq!(book.cancel(one), Some(1));
+            let taken = book.submit(limit(Side::Buy, 1, 9));
+            assert_eq!((taken.filled, taken.resting), (1, 0), "{round}");
+            assert_eq!(book.cancel(two), None);
+        }
+        assert_eq!(book.arena.len(), 2);
+    }
+
+    #[test]
+    fn neighbouring_numbers_are_far_apart_when_hashed() {
+        let hash = |number: u64| {
+            let mut hasher = Multiply::default();
+            hasher.write_u64(number);
+            hasher.finish()
+        };
+        // A hash table takes its place from the low bits and its tag from the seven highest.
+        let tags: std::collections::BTreeSet<u64> = (0..128).map(|n| hash(n) >> 57).collect();
+        let places: std::collections::BTreeSet<u64> = (0..128).map(|n| hash(n) % 128).collect();
+        assert!(tags.len() > 32 && places.len() > 32, "{} {}", tags.len(), places.len());
+    }
+}

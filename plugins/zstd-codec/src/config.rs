@@ -49,3 +49,24 @@ impl Config {
         Ok(parsed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_said_stays_as_it_is() {
+        let parsed = |text: &str| Config::parse(text.as_bytes());
+        assert_eq!(parsed(""), Ok(Config { level: 3, limit: 64 << 20 }));
+        assert_eq!(parsed("\n level=-5 \r\n\n"), Ok(Config { level: -5, limit: 64 << 20 }));
+        assert_eq!(parsed("limit = 7\nlimit = 8"), Ok(Config { level: 3, limit: 8 }));
+    }
+
+    #[test]
+    fn a_limit_fits_the_processor() {
+        let parse = |limit: u128| Config::parse(format!("limit = {limit}").as_bytes());
+        assert_eq!(parse(usize::MAX as u128).map(|config| config.limit), Ok(usize::MAX));
+        let error = parse(usize::MAX as u128 + 1).expect_err("no memory is that large");
+        assert_eq!(error.code(), BAD_CONFIG);
+    }
+}

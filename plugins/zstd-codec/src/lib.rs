@@ -96,3 +96,31 @@ impl ZstdCodec {
 }
 
 export_plugin!(ZstdCodec);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codec(limit: usize) -> ZstdCodec {
+        ZstdCodec { compressor: CCtx::create(), decompressor: DCtx::create(), limit }
+    }
+
+    /// One frame, written by hand after RFC 8878: magic, a single segment of five bytes, and a last,
+    /// raw block. Its numbers are little-endian on every processor.
+    const FRAME: &[u8] = b"\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00hello";
+
+    #[test]
+    fn frames_are_the_same_on_every_processor() {
+        let mut codec = codec(100);
+        assert_eq!(codec.decompress(FRAME, Context::NONE).as_deref(), Ok(&b"hello"[..]));
+        let frame = codec.compress(b"hello", Context::NONE).expect("a frame");
+        assert_eq!(frame, FRAME);
+    }
+
+    #[test]
+    fn the_limit_is_the_last_size_that_fits() {
+        assert!(codec(5).decompress(FRAME, Context::NONE).is_ok());
+        let error = codec(4).decompress(FRAME, Context::NONE).expect_err("a byte too many");
+        assert_eq!((error.code(), error.message()), (TOO_LARGE, "more than 4 bytes"));
+    }
+}

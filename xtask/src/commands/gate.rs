@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use keyway_host::gate::{Examination, Gate};
 use keyway_host::policy::Expectation;
 use keyway_host::refusal::Verdict;
+use keyway_inspect::{CodeSignature, Details, Stack};
 use keyway_manifest::Triple;
 use serde::Serialize;
 
 use crate::build::count;
 use crate::failure::{Exit, Failure};
-use crate::shell::Shell;
+use crate::shell::{Shell, Verbosity};
 
 /// Looks at libraries and says whether a host would load them, and if not, why.
 #[derive(Debug, clap::Args)]
@@ -44,8 +45,9 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
     for path in &paths {
         let examination = gate.examine(path);
         describe(&examination, shell);
+        let facts = examination.facts.clone();
         let outcome = examination.into_admission();
-        shell.event(&Verdict::new(path, &outcome));
+        shell.event(&Verdict::new(path, &outcome).with_facts(facts.as_ref()));
         match outcome {
             Ok(_) => shell.data("  admitted"),
             Err(rejection) => {
@@ -96,10 +98,70 @@ fn describe(examination: &Examination, shell: &Shell) {
         shell.data(format_args!("  {} {} for {}", plugin.name, plugin.version, manifest.target));
     }
     let Some(facts) = &examination.facts else { return };
-    let libc = facts.libc.as_ref().and_then(|libc| libc.floor);
-    let libc = libc.map(|floor| format!(", libc {floor} or newer")).unwrap_or_default();
+    let libc = facts.libc.as_ref().map(|libc| format!(", {libc}")).unwrap_or_default();
     shell.data(format_args!("  {}, {} bytes{libc}", facts.header.format, facts.size));
     if !facts.needed.is_empty() {
         shell.data(format_args!("  needs {}", facts.needed.join(", ")));
+    }
+    if shell.verbosity() < Verbosity::Verbose {
+        return;
+    }
+    for (what, names) in [("unbound", &facts.unbound), ("exports", &facts.exports)] {
+        if !names.is_empty() {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            shell.data(format_args!("  {what} {}", names.join(", ")));
+        }
+    }
+    for (what, value) in traits(&facts.details) {
+        shell.data(format_args!("  {what}: {value}"));
+    }
+}
+
+/// How it is hardened, and what else only its object format has.
+fn traits(details: &Details) -> Vec<(&'static str, String)> {
+    let yes_no = |is: bool| if is { "yes" } else { "no" }.to_owned();
+    let or_none = |text: Option<&str>| text.unwrap_or("none").to_owned();
+    match details {
+        Details::Elf(elf) => {
+            let relro = match (elf.relro, elf.bind_now) {
+                (true, true) => "full",
+                (true, false) => "partial, since functions are bound when they are called",
+                (false, _) => "none",
+            };
+            let features: Vec<&str> = elf.control_flow.iter().map(|kind| kind.as_str()).collect();
+            let features = Some(features.join(", ")).filter(|features| !features.is_empty());
+            vec![
+                ("relocated data read-only (RELRO)", relro.to_owned()),
+                ("bound at load time (BIND_NOW)", yes_no(elf.bind_now)),
+                ("control flow protected (CET, BTI)", or_none(features.as_deref())),
+                ("stack for data only", yes_no(elf.stack == Stack::Data)),
+                ("writes into its code (TEXTREL)", yes_no(elf.text_relocations)),
+                ("code runs on loading", yes_no(elf.constructors)),
+            ]
+        }
+        Details::Pe(pe) => vec![
+            ("loaded at any address (ASLR)", yes_no(pe.aslr)),
+            ("above 4 GiB too (HIGH_ENTROPY_VA)", yes_no(pe.high_entropy)),
+            ("data can't be run (NX)", yes_no(pe.nx)),
+            ("indirect calls checked (GUARD_CF)", yes_no(pe.control_flow_guard)),
+            ("shadow stack (CET_COMPAT)", yes_no(pe.shadow_stack)),
+            ("time stamp", pe.time_stamp.to_string()),
+            ("code runs on loading", yes_no(pe.constructors)),
+        ],
+        Details::Macho(macho) => {
+            let signature = match &macho.code_signature {
+                CodeSignature::Absent => "none".to_owned(),
+                CodeSignature::Valid => "valid".to_owned(),
+                CodeSignature::Invalid(reason) => format!("invalid: {reason}"),
+            };
+            let version = macho.min_version.as_deref().unwrap_or_default();
+            let platform = macho.platform.as_ref().map(|name| format!("{name} {version}"));
+            vec![
+                ("platform", or_none(platform.as_deref())),
+                ("install name", or_none(macho.install_name.as_deref())),
+                ("UUID", yes_no(macho.uuid)),
+                ("code signature", signature),
+            ]
+        }
     }
 }

@@ -29,7 +29,6 @@ pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), 
     for target in set.iter() {
         let default = set.is_default(&target.triple);
         shell.event(&Event::Target { target, default });
-        let floor = target.spec.libc.as_ref().and_then(|libc| libc.floor);
         shell.data(format_args!(
             "{:30} {:8} image {:8} runner {:8} {}",
             target.triple,
@@ -38,7 +37,7 @@ pub(crate) fn run(_: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), 
             target.spec.runner.as_ref().map_or("none", |runner| {
                 runner.command.first().map_or("native", String::as_str)
             }),
-            floor.map(|floor| format!("libc {floor} or newer")).unwrap_or_default(),
+            target.spec.libc.as_ref().map(ToString::to_string).unwrap_or_default(),
         ));
     }
     shell.event(&Event::Summary { targets: set.iter().count() });

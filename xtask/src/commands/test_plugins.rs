@@ -1,23 +1,25 @@
 //! `test-plugins`: every delivered plugin, loaded, called and unloaded by a host program for its
-//! target.
+//! target; and, if asked for, its unit tests there.
 
 use std::thread;
 
 use keyway_manifest::Triple;
 use serde::Serialize;
 
+use crate::artifact;
 use crate::build::{Build, count};
 use crate::cache::Cache;
 use crate::commands::build_plugins;
+use crate::container::Image;
 use crate::dist::Entry;
 use crate::engine::{self, EngineChoice};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::plan::Step;
-use crate::runner::{self, Outcome};
+use crate::runner::{self, Outcome, unit};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
-use crate::targets::{Target, TargetSet};
+use crate::targets::{Runner, Target, TargetSet};
 use crate::vendor::{self, Vendored};
 use crate::workspace::Workspace;
 
@@ -30,6 +32,9 @@ pub(crate) struct Args {
     /// Test what was built for this target only; may be given several times
     #[arg(long, value_name = "TRIPLE")]
     target: Vec<String>,
+    /// Run the plugins' own unit tests there too
+    #[arg(long)]
+    unit: bool,
     /// What runs the images
     #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
     engine: EngineChoice,
@@ -41,9 +46,11 @@ enum Event<'a> {
     Run {
         target: &'a Triple,
         plugin: &'a str,
+        /// Whether it is the plugin's unit tests that ran.
+        unit: bool,
         passed: bool,
         #[serde(flatten)]
-        outcome: &'a Outcome,
+        outcome: What<'a>,
     },
     Skipped {
         target: &'a Triple,
@@ -55,6 +62,14 @@ enum Event<'a> {
         refused: usize,
         skipped: usize,
     },
+}
+
+/// What ran, and what came of it.
+#[derive(Clone, Copy, Serialize)]
+#[serde(untagged)]
+enum What<'a> {
+    Plugin(&'a Outcome),
+    Unit(&'a unit::Outcome),
 }
 
 #[derive(Default)]
@@ -86,7 +101,13 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
             Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
         let vendored = vendor::vendor(workspace, survey.inputs.lock, &cache, shell)?;
         for step in &plan.steps {
-            test(&build, step, &vendored, &survey, &mut tally)?;
+            // Plugins are optimized as they are delivered; what is around them need not be.
+            let step = Step { profile: "dev".to_owned(), ..step.clone() };
+            let run = Run { build: &build, step: &step, vendored: &vendored, survey: &survey };
+            run.load(&mut tally)?;
+            if args.unit {
+                run.unit_tests(&mut tally)?;
+            }
         }
     }
     finish(args, &tally, shell)
@@ -119,51 +140,100 @@ fn delivered<'a>(
     }
 }
 
-fn test(
-    build: &Build<'_>,
-    step: &Step,
-    vendored: &Vendored,
-    survey: &Survey<'_>,
-    tally: &mut Tally,
-) -> Result<(), Failure> {
-    let Build { shell, engine, images, .. } = build;
-    let target = &step.target.triple;
-    // Plugins are optimized as they are delivered; the program around them need not be.
-    let host = Step { profile: "dev".to_owned(), ..step.clone() };
-    let program = build.program(&host, HOST.0, HOST.1, vendored, &survey.inputs.placement)?;
-    let runner = step.target.spec.runner.clone().unwrap_or_default();
-    let image = runner.image.as_deref().unwrap_or(&step.image.name);
-    let image = images.ensure(image, engine, shell)?;
-    let entries: Vec<&Entry> =
-        survey.index.artifacts.iter().filter(|entry| entry.target == *target).collect();
-    let dist = build.workspace.dist_dir();
-    let outcomes = runner::run(*engine, &image, &runner, &program, &dist, &entries, shell)?;
-    for (entry, outcome) in entries.iter().zip(&outcomes) {
-        report(target, &entry.plugin, outcome, tally, shell);
+/// The tests of one target.
+struct Run<'a> {
+    build: &'a Build<'a>,
+    step: &'a Step,
+    vendored: &'a Vendored,
+    survey: &'a Survey<'a>,
+}
+
+impl Run<'_> {
+    /// Loads, calls and unloads every plugin that was delivered.
+    fn load(&self, tally: &mut Tally) -> Result<(), Failure> {
+        let Self { build, step, vendored, survey } = self;
+        let target = &step.target.triple;
+        let placement = &survey.inputs.placement;
+        let program = build.program(step, HOST.0, HOST.1, vendored, placement)?;
+        let (runner, image) = self.runner()?;
+        let entries: Vec<&Entry> =
+            survey.index.artifacts.iter().filter(|entry| entry.target == *target).collect();
+        let dist = build.workspace.dist_dir();
+        let outcomes =
+            runner::run(build.engine, &image, &runner, &program, &dist, &entries, build.shell)?;
+        for (entry, outcome) in entries.iter().zip(&outcomes) {
+            report(target, &entry.plugin, What::Plugin(outcome), tally, build.shell);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Runs the unit tests of every plugin of the workspace.
+    fn unit_tests(&self, tally: &mut Tally) -> Result<(), Failure> {
+        let Self { build, step, vendored, survey } = self;
+        let placement = &survey.inputs.placement;
+        let (programs, folders) = build.unit_tests(step, vendored, placement)?;
+        let (runner, image) = self.runner()?;
+        for plugin in &step.packages {
+            let outcome = match programs.get(plugin) {
+                None => unit::Outcome::NotCompiled,
+                Some(tests) => {
+                    let program = artifact::on_host(&tests.program, &folders);
+                    let command = unit::command(&runner, tests, &program, placement);
+                    unit::run(build.engine, &image, &command, build.shell)?
+                }
+            };
+            report(&step.target.triple, plugin, What::Unit(&outcome), tally, build.shell);
+        }
+        Ok(())
+    }
+
+    /// What runs programs for the target, and its image.
+    fn runner(&self) -> Result<(Runner, Image), Failure> {
+        let Build { images, engine, shell, .. } = self.build;
+        let runner = self.step.target.spec.runner.clone().unwrap_or_default();
+        let image = runner.image.as_deref().unwrap_or(&self.step.image.name);
+        let image = images.ensure(image, engine, shell)?;
+        Ok((runner, image))
+    }
 }
 
 /// One line a plugin.
-fn report(target: &Triple, plugin: &str, outcome: &Outcome, tally: &mut Tally, shell: &Shell) {
-    let passed = matches!(outcome, Outcome::Passed { .. });
-    shell.event(&Event::Run { target, plugin, passed, outcome });
-    match outcome {
-        Outcome::Passed { calls } => {
-            tally.passed += 1;
-            let calls = count(usize::try_from(*calls).unwrap_or(usize::MAX), "call");
+fn report(target: &Triple, plugin: &str, what: What<'_>, tally: &mut Tally, shell: &Shell) {
+    let passed = matches!(
+        what,
+        What::Plugin(Outcome::Passed { .. }) | What::Unit(unit::Outcome::Passed { .. })
+    );
+    let is_unit = matches!(what, What::Unit(_));
+    shell.event(&Event::Run { target, plugin, unit: is_unit, passed, outcome: what });
+    let n = |n: u64, noun| count(usize::try_from(n).unwrap_or(usize::MAX), noun);
+    match what {
+        What::Plugin(Outcome::Passed { calls }) => {
+            let calls = n(*calls, "call");
             shell.status("Passed", format_args!("{plugin} for {target} ({calls})"));
         }
-        Outcome::Refused { codes } => {
+        What::Unit(unit::Outcome::Passed { tests, .. }) => {
+            let tests = n(*tests, "unit test");
+            shell.status("Passed", format_args!("{plugin} for {target} ({tests})"));
+        }
+        What::Plugin(Outcome::Refused { codes }) => {
             tally.refused += 1;
             let codes = codes.join(", ");
             shell.warn(format_args!("`{plugin}` for {target} was refused: {codes}"));
+            return;
         }
-        Outcome::Failed { message } => {
-            tally.failed += 1;
+        What::Plugin(Outcome::Failed { message }) => {
             shell.warn(format_args!("`{plugin}` for {target} failed: {message}"));
         }
+        What::Unit(unit::Outcome::Failed { message, output }) => {
+            shell.passthrough(output);
+            shell.warn(format_args!("unit tests of `{plugin}` for {target}: {message}"));
+        }
+        What::Unit(unit::Outcome::NotCompiled) => {
+            shell.warn(format_args!("unit tests of `{plugin}` for {target} were not compiled"));
+        }
     }
+    tally.passed += usize::from(passed);
+    tally.failed += usize::from(!passed);
 }
 
 fn skip(target: &Target, tally: &mut Tally, shell: &Shell) {
@@ -177,7 +247,7 @@ fn skip(target: &Target, tally: &mut Tally, shell: &Shell) {
 fn finish(args: &Args, tally: &Tally, shell: &Shell) -> Result<(), Failure> {
     let Tally { passed, failed, refused, skipped } = *tally;
     shell.event(&Event::Summary { passed, failed, refused, skipped });
-    let total = count(passed + failed + refused, "plugin");
+    let total = count(passed + failed + refused, if args.unit { "run" } else { "plugin" });
     if refused > 0 {
         return Err(Failure::new(Exit::Refused, format!("{refused} of {total} were refused"))
             .with_hint("`cargo xtask explain CODE` says more about a code"));

@@ -23,6 +23,7 @@ fn plugin(name: &str) -> Plugin {
         features: Vec::new(),
         default_features: DefaultFeatures::None,
         allow_imports: Vec::new(),
+        allow_exports: Vec::new(),
     }
 }
 

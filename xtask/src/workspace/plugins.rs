@@ -35,15 +35,18 @@ pub struct Plugin {
     pub features: Vec<String>,
     /// What becomes of its default features.
     pub default_features: DefaultFeatures,
-    /// Libraries that this plugin may load beyond its target's list.
-    pub allow_imports: Vec<AllowedImport>,
+    /// Libraries that this plugin may load beyond its target's list, and symbols that it may need
+    /// without naming a library for them.
+    pub allow_imports: Vec<Allowed>,
+    /// Symbols that it may offer beside its stamp and entry.
+    pub allow_exports: Vec<Allowed>,
 }
 
-/// An entry of `allow-imports`.
+/// An entry of `allow-imports` or `allow-exports`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AllowedImport {
-    /// A library; `*` stands for any characters.
+pub struct Allowed {
+    /// A library or a symbol, as C spells it; `*` stands for any characters.
     pub name: String,
     /// Why the plugin can't do without it.
     #[serde(deserialize_with = "reason")]
@@ -53,7 +56,7 @@ pub struct AllowedImport {
 fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let reason = String::deserialize(deserializer)?;
     if reason.trim().is_empty() {
-        return Err(serde::de::Error::custom("`reason` must say why the library is needed"));
+        return Err(serde::de::Error::custom("`reason` must say why it is needed"));
     }
     Ok(reason)
 }
@@ -77,7 +80,8 @@ struct Settings {
     plugin: bool,
     features: Vec<String>,
     default_features: bool,
-    allow_imports: Vec<AllowedImport>,
+    allow_imports: Vec<Allowed>,
+    allow_exports: Vec<Allowed>,
 }
 
 impl Default for Settings {
@@ -87,6 +91,7 @@ impl Default for Settings {
             features: Vec::new(),
             default_features: true,
             allow_imports: Vec::new(),
+            allow_exports: Vec::new(),
         }
     }
 }
@@ -126,6 +131,7 @@ impl PluginSet {
                     (None, true) => DefaultFeatures::None,
                 },
                 allow_imports: settings.allow_imports,
+                allow_exports: settings.allow_exports,
             });
         }
         plugins.sort_by(|a, b| a.name.cmp(&b.name));

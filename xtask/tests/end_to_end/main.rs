@@ -102,6 +102,33 @@ fn every_plugin_runs_on_its_target() {
     }
 }
 
+/// A target for each way to run a program: natively, by another libc's loader, by an emulator whose
+/// bytes are in the other order, and under Wine.
+const UNIT_TESTED: [&str; 4] = [
+    "s390x-unknown-linux-gnu",
+    "x86_64-pc-windows-gnu",
+    "x86_64-unknown-linux-gnu",
+    "x86_64-unknown-linux-musl",
+];
+
+#[test]
+fn unit_tests_run_on_the_target() {
+    let targets = UNIT_TESTED.iter().flat_map(|target| ["--target", *target]);
+    let arguments = ["test-plugins", "--unit", "--engine", "sandbox"].into_iter().chain(targets);
+    let events = events(BUILT.xtask(&arguments.collect::<Vec<_>>()));
+    for target in UNIT_TESTED {
+        let of = |plugin: &str| {
+            let is_it =
+                |e: &&Value| e["unit"] == true && e["target"] == target && e["plugin"] == plugin;
+            let run = events.iter().find(is_it).unwrap_or_else(|| panic!("{plugin}: {events:#?}"));
+            assert_eq!(run["passed"], true, "{run:#?}");
+            run["tests"].as_u64().expect("a number")
+        };
+        assert!(of("order-match") >= 3 && of("zstd-codec") >= 4, "{target}: {events:#?}");
+        assert_eq!(of("greet"), 0, "it has none: {events:#?}");
+    }
+}
+
 #[test]
 fn no_path_of_a_build_is_in_a_library() {
     let root = BUILT.path("");

@@ -40,6 +40,19 @@ fn main() {
                 println!("a plugin prints this\n{{\"path\":\"{path}\",\"event\":\"{end}}}\r");
             }
         }
+        // As the test harness of the standard library does.
+        "unit" => {
+            println!("running 4 tests\r");
+            match args[2].as_str() {
+                "crash" => process::abort(),
+                "failed" => {
+                    println!("assertion failed: left == right");
+                    println!("test result: FAILED. 2 passed; 1 failed; 1 ignored; 0 measured");
+                    process::exit(101);
+                }
+                _ => println!("test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\r"),
+            }
+        }
         "wait" => {
             // A child of its own, which must end with it.
             if args.len() == 3 {

@@ -4,13 +4,16 @@ use std::fs;
 use std::path::Path;
 
 use keyway_manifest::Digest;
+use keyway_xtask::container::Command;
 use keyway_xtask::dist::Entry;
-use keyway_xtask::runner::{self, Outcome};
+use keyway_xtask::placement::Placement;
+use keyway_xtask::run::Tests;
+use keyway_xtask::runner::{self, Outcome, unit};
 use keyway_xtask::shell::Shell;
 use keyway_xtask::targets::{Paths, Runner, TargetSet};
 use snapbox::{assert_data_eq, str};
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, probe};
 
 fn entry(target: &str, plugin: &str, library: &str) -> Entry {
     Entry {
@@ -23,7 +26,10 @@ fn entry(target: &str, plugin: &str, library: &str) -> Entry {
 }
 
 fn command(runner: &Runner, program: &str, entry: &Entry) -> String {
-    let command = runner::command(runner, Path::new(program), Path::new("/work/dist"), &[entry]);
+    show(&runner::command(runner, Path::new(program), Path::new("/work/dist"), &[entry]))
+}
+
+fn show(command: &Command) -> String {
     let argv: Vec<_> = command.argv.iter().map(|arg| arg.to_str().unwrap()).collect();
     let mounts = command.mounts.iter().map(|mount| {
         let (host, guest) = (mount.host.display(), mount.guest.display());
@@ -45,22 +51,61 @@ ReadOnly /work/dist -> /dist
     );
 }
 
-#[test]
-fn under_wine() {
-    let entry = entry("x86_64-pc-windows-gnu", "greet", "greet.dll");
-    let wine = Runner {
+fn wine() -> Runner {
+    Runner {
         image: Some("wine".to_owned()),
         command: vec!["keyway-wine".to_owned()],
         paths: Paths::Windows,
-    };
+    }
+}
+
+#[test]
+fn under_wine() {
+    let entry = entry("x86_64-pc-windows-gnu", "greet", "greet.dll");
     assert_data_eq!(
-        command(&wine, "/target/release/keyway-host.exe", &entry),
+        command(&wine(), "/target/release/keyway-host.exe", &entry),
         str![[r#"
 keyway-wine Z:/host/keyway-host.exe --json exercise Z:/dist/x86_64-pc-windows-gnu/greet/greet.dll
 ReadOnly /target/release -> /host
 ReadOnly /work/dist -> /dist
 "#]]
     );
+}
+
+#[test]
+fn unit_tests_see_the_sources_where_they_were_built() {
+    let tests = Tests {
+        program: "/target/x86_64-pc-windows-gnu/debug/deps/greet-1.exe".into(),
+        package: "/work/plugins/greet".into(),
+    };
+    let program = Path::new("/state/debug/deps/greet-1.exe");
+    let placement = Placement::new(Path::new("/home/ws"), &[]);
+    let command = unit::command(&wine(), &tests, program, &placement);
+    assert_eq!(command.workdir, Path::new("/work/plugins/greet"));
+    assert_eq!(command.env["CARGO_MANIFEST_DIR"], r"Z:\work\plugins\greet");
+    assert_data_eq!(
+        show(&command),
+        str![[r#"
+keyway-wine Z:/tests/greet-1.exe
+ReadOnly /home/ws -> /work
+ReadOnly /state/debug/deps -> /tests
+"#]]
+    );
+}
+
+#[test]
+fn unit_tests_end_as_their_program_does() {
+    let fixture = Fixture::new();
+    let (image, engine) = (fixture.probe(), fixture.sandbox());
+    let run =
+        |end: &str| unit::run(&engine, &image, &probe(&["unit", end]), &Shell::silent()).unwrap();
+    assert_eq!(run("ok"), unit::Outcome::Passed { tests: 3, ignored: 1 });
+    let unit::Outcome::Failed { message, output } = run("failed") else { panic!() };
+    assert_eq!(message, "1 of 3 tests failed");
+    assert!(output.starts_with("running 4 tests\nassertion failed: left == right\n"), "{output}");
+    let unit::Outcome::Failed { message, output } = run("crash") else { panic!() };
+    assert_eq!(message, "the test program was killed by signal 6");
+    assert_eq!(output, "running 4 tests\n");
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! What a library brings into the process: other libraries, search paths, mappings.
+//! What a library needs of others: libraries, symbols of no library, search paths, a C library.
 
 use std::collections::BTreeSet;
 
-use keyway_inspect::{CodeSignature, Details, Facts, Machine, Stack};
-use keyway_manifest::{Import, Libc, LibcVersion, ObjectFormat};
+use keyway_inspect::{Details, Facts};
+use keyway_manifest::{Import, Libc, LibcFamily, LibcVersion, ObjectFormat};
 
 use crate::code::Code;
 use crate::policy::{Expectation, ImportPolicy};
 use crate::refusal::Refusal;
 
-use super::object::some;
+use super::object::{some, spelled_in_c};
 
 pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec<Refusal>) {
     if let (Some(needed), Some(host)) = (&facts.libc, &expectation.libc) {
@@ -43,14 +43,10 @@ pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec
     for path in &facts.run_paths {
         refusals.push(Refusal::new(Code::RunPath, format!("`{path}`"), "no search path"));
     }
-    check_mappings(&facts.details, refusals);
-    if let Details::Macho(macho) = &facts.details {
-        let found = match &macho.code_signature {
-            CodeSignature::Absent if facts.header.machine == Machine::Aarch64 => "none".to_owned(),
-            CodeSignature::Absent | CodeSignature::Valid => return,
-            CodeSignature::Invalid(reason) => format!("one that is invalid: {reason}"),
-        };
-        refusals.push(Refusal::new(Code::CodeSignature, found, "the signature of these bytes"));
+    let allowed = |symbol: &&String| expectation.imports.allows_symbol(spelled_in_c(symbol, facts));
+    let unbound = some(facts.unbound.iter().filter(|symbol| !allowed(symbol)));
+    if !unbound.is_empty() {
+        refusals.push(Refusal::new(Code::UnboundSymbols, unbound, "no symbol without a library"));
     }
 }
 
@@ -69,6 +65,12 @@ fn check_libc(needed: &Libc, host: &Libc, imports: &BTreeSet<Import>, refusals: 
     if let (Some(floor), Some(version)) = (needed.floor, host.floor)
         && floor > version
     {
+        if needed.family == LibcFamily::Libsystem {
+            let found = format!("macOS `{floor}` or newer");
+            let expected = format!("at most `{version}`, which is here");
+            refusals.push(Refusal::new(Code::SystemTooOld, found, expected));
+            return;
+        }
         let newer = beyond(imports, version);
         let newer = if newer.is_empty() { String::new() } else { format!(" for {newer}") };
         let found = format!("`{} {floor}` or newer{newer}", needed.family);
@@ -87,43 +89,4 @@ fn beyond(imports: &BTreeSet<Import>, version: LibcVersion) -> String {
         named.is_some_and(|of: LibcVersion| of > version)
     };
     some(imports.iter().flat_map(|import| &import.symbols).filter(is_newer))
-}
-
-fn check_mappings(details: &Details, refusals: &mut Vec<Refusal>) {
-    let writable_code = match details {
-        Details::Elf(elf) => {
-            match elf.stack {
-                Stack::Data => {}
-                Stack::Executable => {
-                    let found = "PT_GNU_STACK that allows execution";
-                    refusals.push(Refusal::new(Code::ExecutableStack, found, "a stack for data"));
-                }
-                Stack::Unmarked => {
-                    let found = "no PT_GNU_STACK, which loaders take for an executable stack";
-                    refusals.push(Refusal::new(Code::ExecutableStack, found, "a stack for data"));
-                }
-            }
-            if elf.text_relocations {
-                let expected = "code that stays as it is";
-                refusals.push(Refusal::new(Code::TextRelocations, "DT_TEXTREL", expected));
-            }
-            elf.writable_code
-        }
-        Details::Pe(pe) => {
-            if !pe.aslr || !pe.nx {
-                let missing = match (pe.aslr, pe.nx) {
-                    (false, true) => "no DYNAMIC_BASE",
-                    (true, false) => "no NX_COMPAT",
-                    _ => "neither DYNAMIC_BASE nor NX_COMPAT",
-                };
-                refusals.push(Refusal::new(Code::Unprotected, missing, "both"));
-            }
-            pe.writable_code
-        }
-        Details::Macho(macho) => macho.writable_code,
-    };
-    if writable_code {
-        let found = "a part that is writable and executable";
-        refusals.push(Refusal::new(Code::WritableCode, found, "one or the other"));
-    }
 }

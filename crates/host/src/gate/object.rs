@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyway_inspect::{Facts, Header, HeaderError, Violation};
-use keyway_manifest::{Import, Libc, Manifest, Triple};
+use keyway_manifest::{Import, Libc, Manifest, ObjectFormat, Triple};
 
 use crate::code::Code;
 use crate::policy::Expectation;
@@ -103,6 +103,14 @@ pub(super) fn some<'a>(names: impl Iterator<Item = &'a String>) -> String {
         0 => String::new(),
         n if n <= SHOWN => names.join(", "),
         n => format!("{} and {} more", names[..SHOWN].join(", "), n - SHOWN),
+    }
+}
+
+/// A symbol without what an object format puts before every name: Mach-O an underscore.
+pub(super) fn spelled_in_c<'a>(symbol: &'a str, facts: &Facts) -> &'a str {
+    match facts.header.format {
+        ObjectFormat::Macho => symbol.strip_prefix('_').unwrap_or(symbol),
+        ObjectFormat::Elf | ObjectFormat::Pe => symbol,
     }
 }
 

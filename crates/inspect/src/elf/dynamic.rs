@@ -17,6 +17,7 @@ use crate::region::Regions;
 pub(super) struct Dynamic {
     pub(super) needed: Vec<String>,
     pub(super) imports: BTreeSet<Import>,
+    pub(super) unbound: BTreeSet<String>,
     pub(super) exports: BTreeSet<String>,
     pub(super) libc: Option<Libc>,
     pub(super) run_paths: Vec<String>,
@@ -86,6 +87,9 @@ pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
     let versions = tables.versions();
     dynamic.libc = libc(&dynamic.needed, versions.values());
     tables.symbols(&versions, &mut dynamic);
+    if !all_versioned(&dynamic, &versions) {
+        dynamic.unbound.clear();
+    }
     dynamic
 }
 
@@ -234,6 +238,9 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
                     symbols.insert(format!("{name}@{version}"));
                 }
                 None => {
+                    if symbol.st_bind() != elf::STB_WEAK {
+                        dynamic.unbound.insert(name.clone());
+                    }
                     imports.entry(None).or_default().insert(name);
                 }
             }
@@ -269,6 +276,31 @@ fn libc<'a>(
     let is_bionic = names.any(|name| name == "LIBC" || name.starts_with("LIBC_"));
     (needed.iter().any(is_musl) && !is_bionic)
         .then_some(Libc { family: LibcFamily::Musl, floor: None })
+}
+
+/// Whether each needed library gives all of its symbols a version, so that one without a version can
+/// come from none of them. glibc does; of others it is believed if one versioned symbol of theirs is used.
+fn all_versioned(dynamic: &Dynamic, versions: &Versions) -> bool {
+    let is_glibc = matches!(&dynamic.libc, Some(Libc { family: LibcFamily::Glibc, .. }));
+    dynamic.needed.iter().all(|library| {
+        let is_used = || versions.values().any(|version| version.library == *library);
+        is_glibc && is_part_of_glibc(library) || is_used()
+    })
+}
+
+/// Whether it is one of the libraries that glibc consists of.
+fn is_part_of_glibc(library: &str) -> bool {
+    let is_loader = library.starts_with("ld-linux") || library.starts_with("ld64.so.");
+    is_loader
+        || matches!(
+            library,
+            "libc.so.6"
+                | "libdl.so.2"
+                | "libm.so.6"
+                | "libpthread.so.0"
+                | "librt.so.1"
+                | "libutil.so.1"
+        )
 }
 
 fn glibc_version(name: &str) -> Option<LibcVersion> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyway_manifest::Import;
-use object::endian::{LittleEndian as LE, U32};
+use object::endian::{LittleEndian as LE, U16, U32};
 use object::pe;
 use object::pod::{self, Pod};
 use object::read::pe::{ImageNtHeaders, ImageThunkData as _};
@@ -12,6 +12,9 @@ use object::read::pe::{ImageNtHeaders, ImageThunkData as _};
 use crate::Violation;
 use crate::names::{NameError, Names};
 use crate::region::Regions;
+
+/// `IMAGE_DLLCHARACTERISTICS_EX_CET_COMPAT`.
+const CET_COMPAT: u32 = 1;
 
 /// A library and the symbols that are taken from it.
 pub(super) type Imported = (String, BTreeSet<String>);
@@ -71,7 +74,27 @@ impl<'data> Tables<'data, '_> {
         all
     }
 
-    /// The library's own name and the names that it exports.
+    /// Whether `CET_COMPAT` is among the flags that the optional header has no room for: they are an
+    /// entry of the debug directory. Where that can't be read, the flag is not set.
+    pub(super) fn shadow_stack(&self, directory: Option<&pe::ImageDataDirectory>) -> bool {
+        let entries = directory.and_then(|directory| {
+            let size = directory.size.get(LE);
+            let bytes =
+                self.regions.slice(directory.virtual_address.get(LE).into(), size.into())?;
+            let count = bytes.len() / size_of::<pe::ImageDebugDirectory>();
+            Some(pod::slice_from_bytes::<pe::ImageDebugDirectory>(bytes, count).ok()?.0)
+        });
+        let mut entries = entries.into_iter().flatten();
+        let entry =
+            entries.find(|entry| entry.typ.get(LE) == pe::IMAGE_DEBUG_TYPE_EX_DLLCHARACTERISTICS);
+        let flags = entry.and_then(|entry| {
+            let bytes = self.regions.at(entry.address_of_raw_data.get(LE).into())?;
+            Some(u32::from_le_bytes(*bytes.first_chunk()?))
+        });
+        flags.is_some_and(|flags| flags & CET_COMPAT != 0)
+    }
+
+    /// The library's own name and what it exports.
     pub(super) fn exports(&mut self, address: Option<u32>) -> (Option<String>, BTreeSet<String>) {
         let mut name = None;
         let mut exports = BTreeSet::new();
@@ -93,20 +116,38 @@ impl<'data> Tables<'data, '_> {
         let (directory, _) =
             pod::from_bytes::<pe::ImageExportDirectory>(bytes).map_err(|()| NameError::Outside)?;
         *name = Some(self.name(directory.name.get(LE))?);
-        let count = directory.number_of_names.get(LE);
-        if count == 0 {
-            return Ok(());
-        }
-        let address = directory.address_of_names.get(LE);
-        let addresses = self
-            .regions
-            .slice(address.into(), u64::from(count) * 4)
-            .and_then(|bytes| pod::slice_from_bytes::<U32<LE>>(bytes, count as usize).ok());
-        let (addresses, _) = addresses.ok_or(NameError::Outside)?;
-        for address in addresses {
+        let n_names = directory.number_of_names.get(LE);
+        let names = self.table::<U32<LE>>(directory.address_of_names.get(LE), n_names)?;
+        for address in names {
             exports.insert(self.name(address.get(LE))?);
         }
+        let ordinals = directory.address_of_name_ordinals.get(LE);
+        let ordinals = self.table::<U16<LE>>(ordinals, n_names)?;
+        let named: BTreeSet<_> = ordinals.iter().map(|index| u32::from(index.get(LE))).collect();
+        let n_functions = directory.number_of_functions.get(LE);
+        let functions =
+            self.table::<U32<LE>>(directory.address_of_functions.get(LE), n_functions)?;
+        for (index, address) in (0..).zip(functions) {
+            // An ordinal that is not used has no address.
+            if address.get(LE) != 0 && !named.contains(&index) {
+                self.names.spend(size_of::<u32>())?;
+                exports.insert(format!("#{}", directory.base.get(LE).wrapping_add(index)));
+            }
+        }
         Ok(())
+    }
+
+    /// The `count` entries of a table without an end of its own.
+    fn table<T: Pod>(&self, address: u32, count: u32) -> Result<&'data [T], NameError> {
+        if count == 0 {
+            return Ok(&[]);
+        }
+        let size = u64::from(count) * size_of::<T>() as u64;
+        let table = self
+            .regions
+            .slice(address.into(), size)
+            .and_then(|bytes| pod::slice_from_bytes(bytes, count as usize).ok());
+        table.map(|(table, _)| table).ok_or(NameError::Outside)
     }
 
     fn imported<Pe: ImageNtHeaders>(
