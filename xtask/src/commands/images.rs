@@ -120,10 +120,7 @@ fn build(args: &Build, workspace: &Workspace, shell: &Shell) -> Result<(), Failu
     let runner = OnDemand::new(selection.engine, workspace, shell)?;
     let names = names(selection, &images)?;
     let n_lanes = thread::available_parallelism().map_or(1, usize::from);
-    images.ensure_all(&names, n_lanes, &runner, shell)?;
-    let made = names.iter().map(|name| images.ensure(name, &runner, shell));
-    let made = made.collect::<Result<Vec<_>, _>>()?;
-    report(&made, shell);
+    report(&images.ensure_all(&names, n_lanes, &runner, shell)?, shell);
     Ok(())
 }
 
