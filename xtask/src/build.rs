@@ -15,12 +15,12 @@ use keyway_manifest::{Digest, Manifest};
 
 use crate::artifact::{self, Artifact};
 use crate::cache::{Cache, CacheError};
-use crate::container::Runner;
+use crate::container::Image;
 use crate::describe;
 use crate::dist::{Delivery, Entry};
 use crate::engine::{self, Engine, EngineError, Status};
 use crate::failure::{Exit, Failure};
-use crate::image::Images;
+use crate::image::{Assembly, Images};
 use crate::jobs::{Jobs, Reach};
 use crate::placement::Placement;
 use crate::plan::{Plan, Record, Step, Wanted};
@@ -91,22 +91,23 @@ impl Build<'_> {
         let vendored = vendor::vendor(self.workspace, survey.inputs.lock, self.cache, self.shell)?;
         let stale: Vec<&Step> = plan.steps.iter().filter(|step| !step.is_fresh()).collect();
         let images: Vec<String> = stale.iter().map(|step| step.image.name.clone()).collect();
-        self.images.ensure_all(&images, self.n_jobs.get(), &self.engine, self.shell)?;
+        let assembly = self.images.prepare(&images, &self.engine, self.shell)?;
         let jobs = self.jobs(stale.len())?;
         let placement = survey.inputs.placement.clone();
         let work = Work { vendored: &vendored, jobs: &jobs, placement: &placement };
-        self.side_by_side(&stale, work, |step, built| {
+        self.side_by_side(&stale, &assembly, work, |step, built| {
             let outcomes = self.deliver(step, &built, survey)?;
             done(step, &outcomes);
             Ok(())
         })
     }
 
-    /// Compiles `steps`, as many at once as there are lanes, and hands each over when it is done. After
-    /// a failure no other one is begun.
+    /// Completes the images of `steps` and compiles the steps in them, as many at once as there are
+    /// lanes, and hands each over when it is done. After a failure no other one is begun.
     fn side_by_side(
         &self,
         steps: &[&Step],
+        assembly: &Assembly<'_>,
         work: Work<'_>,
         mut hand_over: impl FnMut(&Step, Built) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
@@ -117,7 +118,9 @@ impl Build<'_> {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        if sender.send((*step, self.compile(step, work))).is_err() {
+                        let image = assembly.complete(&step.image.name).map_err(Failure::from);
+                        let built = image.and_then(|image| self.compile(step, &image, work));
+                        if sender.send((*step, built)).is_err() {
                             break;
                         }
                     }
@@ -153,18 +156,22 @@ impl Build<'_> {
     ///
     /// # Errors
     /// If cargo could not be run, or failed without a compile error.
-    pub fn cargo(&self, step: &Step, argv: Vec<String>, work: Work<'_>) -> Result<Built, Failure> {
-        let runner: &dyn Runner = &self.engine;
-        let image = self.images.ensure(&step.image.name, runner, self.shell)?;
+    pub fn cargo(
+        &self,
+        step: &Step,
+        image: &Image,
+        argv: Vec<String>,
+        work: Work<'_>,
+    ) -> Result<Built, Failure> {
         let folders = self.folders(step, work)?;
         let command = run::command(step, argv, &folders, work.vendored, work.jobs);
         let label = step.target.triple.to_string();
         let mut follower = Follower::new(self.shell, label, self.n_units(step));
         let ended =
-            self.engine.run(&image, &command, &mut |stream, line| follower.line(stream, line));
+            self.engine.run(image, &command, &mut |stream, line| follower.line(stream, line));
         let built = follower.finish();
         if let Ok(()) | Err(EngineError::CommandFailed { .. }) = ended {
-            self.engine.collect(&image, &command, &made(&built))?;
+            self.engine.collect(image, &command, &made(&built))?;
         }
         match ended {
             Ok(()) => Ok(built),
@@ -198,11 +205,13 @@ impl Build<'_> {
         placement: &Placement,
     ) -> Result<PathBuf, Failure> {
         let target = &step.target.triple;
-        let image = &step.image.name;
-        self.shell.status("Building", format_args!("{program} for {target} in image `{image}`"));
+        let name = &step.image.name;
+        let image = self.images.ensure(name, &self.engine, self.shell)?;
+        self.shell.status("Building", format_args!("{program} for {target} in image `{name}`"));
         let jobs = Jobs::alone(self.n_jobs);
         let work = Work { vendored, jobs: &jobs, placement };
-        let built = self.cargo(step, step.cargo_program(package, program, jobs.n_jobs()), work)?;
+        let argv = step.cargo_program(package, program, jobs.n_jobs());
+        let built = self.cargo(step, &image, argv, work)?;
         let Some(guest) = built.programs.get(package) else {
             let message = format!("`{program}` was not built for {target}");
             return Err(
@@ -224,15 +233,16 @@ impl Build<'_> {
         placement: &Placement,
     ) -> Result<(BTreeMap<String, Tests>, Folders), Failure> {
         let target = &step.target.triple;
-        let image = &step.image.name;
-        self.shell.status("Building", format_args!("unit tests for {target} in image `{image}`"));
+        let name = &step.image.name;
+        let image = self.images.ensure(name, &self.engine, self.shell)?;
+        self.shell.status("Building", format_args!("unit tests for {target} in image `{name}`"));
         let jobs = Jobs::alone(self.n_jobs);
         let work = Work { vendored, jobs: &jobs, placement };
-        let built = self.cargo(step, step.cargo_tests(jobs.n_jobs()), work)?;
+        let built = self.cargo(step, &image, step.cargo_tests(jobs.n_jobs()), work)?;
         Ok((built.tests, self.folders_of(step, placement)))
     }
 
-    fn compile(&self, step: &Step, work: Work<'_>) -> Result<Built, Failure> {
+    fn compile(&self, step: &Step, image: &Image, work: Work<'_>) -> Result<Built, Failure> {
         self.shell.status(
             "Building",
             format_args!(
@@ -242,7 +252,7 @@ impl Build<'_> {
                 step.image.name
             ),
         );
-        self.cargo(step, step.cargo(work.jobs.n_jobs()), work)
+        self.cargo(step, image, step.cargo(work.jobs.n_jobs()), work)
     }
 
     fn deliver(

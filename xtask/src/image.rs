@@ -12,6 +12,7 @@ mod assemble;
 pub mod control;
 mod credentials;
 pub mod deb;
+pub mod debian;
 pub mod dockerfile;
 pub mod download;
 mod error;
@@ -53,7 +54,7 @@ use keyway_manifest::Digest;
 pub use self::error::ImageError;
 pub use self::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package};
 pub use self::oci::{tag, write_archive};
-pub use self::renewal::{Change, Pins, changes};
+pub use self::renewal::{Change, Pins, Suites, changes};
 pub use self::toolchain::{LockedToolchain, trusted_set};
 pub use self::verification::{StandardLibraries, Verdict};
 
@@ -77,6 +78,8 @@ pub struct Images {
 /// What an update of an image would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
+    /// The image.
+    pub image: String,
     /// Newer, new and dropped packages, sources and wheels.
     pub changes: Vec<Change>,
     /// Locked packages that no mirror has any more.
@@ -90,6 +93,28 @@ enum Until {
     End,
     /// To the one before, if the last is a standard library.
     StandardLibrary,
+}
+
+/// Images of which only a standard library may be missing. Nobody else makes images meanwhile.
+pub struct Assembly<'a> {
+    images: &'a Images,
+    runner: &'a (dyn Runner + Sync),
+    shell: &'a Shell,
+    _guard: Option<cache::Lock>,
+}
+
+impl Assembly<'_> {
+    /// One of the images, its standard library compiled if it is not there yet. Several threads may
+    /// complete one image each.
+    ///
+    /// # Errors
+    /// Those of [`Images::ensure`].
+    pub fn complete(&self, image: &str) -> Result<Image, ImageError> {
+        match self.images.find(image)? {
+            Some(found) => Ok(found),
+            None => self.images.ensure_unlocked(image, self.runner, self.shell),
+        }
+    }
 }
 
 /// A recipe with its lock, both read and in agreement.
@@ -174,8 +199,36 @@ impl Images {
         self.ensure_unlocked(image, runner, shell)
     }
 
-    /// Several images: what downloads and unpacks goes one after the other, then the standard libraries
-    /// on top are compiled side by side, on up to `n_lanes` threads.
+    /// Begins to make several images: what downloads and unpacks is done, one after the other. The
+    /// standard libraries on top, which take a core a minute each, are left to
+    /// [`Assembly::complete`].
+    ///
+    /// # Errors
+    /// Those of [`Images::ensure`].
+    pub fn prepare<'a>(
+        &'a self,
+        images: &[String],
+        runner: &'a (dyn Runner + Sync),
+        shell: &'a Shell,
+    ) -> Result<Assembly<'a>, ImageError> {
+        self.sign_in()?;
+        let mut missing = Vec::new();
+        for image in images {
+            if !missing.contains(&image) && self.find(image)?.is_none() {
+                missing.push(image);
+            }
+        }
+        let guard = match missing.is_empty() {
+            true => None,
+            false => Some(self.guard(shell)?),
+        };
+        for image in missing {
+            self.assemble(&self.chain(image)?, Until::StandardLibrary, runner, shell)?;
+        }
+        Ok(Assembly { images: self, runner, shell, _guard: guard })
+    }
+
+    /// Several images, their standard libraries compiled side by side on up to `n_lanes` threads.
     ///
     /// # Errors
     /// Those of [`Images::ensure`], the first that happens; compilations that go on are waited for.
@@ -185,36 +238,29 @@ impl Images {
         n_lanes: usize,
         runner: &(dyn Runner + Sync),
         shell: &Shell,
-    ) -> Result<(), ImageError> {
-        self.sign_in()?;
-        let mut missing = Vec::new();
-        for image in images {
-            if !missing.contains(&image) && self.find(image)?.is_none() {
-                missing.push(image);
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let _guard = self.guard(shell)?;
-        for image in &missing {
-            self.assemble(&self.chain(image)?, Until::StandardLibrary, runner, shell)?;
-        }
+    ) -> Result<Vec<Image>, ImageError> {
+        let assembly = self.prepare(images, runner, shell)?;
         let next = AtomicUsize::new(0);
-        let compile = || {
-            while let Some(image) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if let Err(error) = self.ensure_unlocked(image, runner, shell) {
-                    next.store(missing.len(), Ordering::Relaxed);
-                    return Err(error);
-                }
+        let complete = || {
+            let mut made = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(image) = images.get(at) else {
+                    return Ok(made);
+                };
+                let image = assembly.complete(image).inspect_err(|_| {
+                    next.store(images.len(), Ordering::Relaxed);
+                })?;
+                made.push((at, image));
             }
-            Ok(())
         };
-        thread::scope(|scope| {
-            let lanes: Vec<_> = (0..n_lanes.max(1)).map(|_| scope.spawn(compile)).collect();
-            let ended = lanes.into_iter().map(|lane| lane.join().expect("a lane does not panic"));
-            ended.collect::<Vec<_>>().into_iter().collect()
-        })
+        let lanes: Vec<Result<Vec<(usize, Image)>, ImageError>> = thread::scope(|scope| {
+            let lanes: Vec<_> = (0..n_lanes.max(1)).map(|_| scope.spawn(complete)).collect();
+            lanes.into_iter().map(|lane| lane.join().expect("a lane does not panic")).collect()
+        });
+        let mut made = lanes.into_iter().collect::<Result<Vec<_>, _>>()?.concat();
+        made.sort_by_key(|(at, _)| *at);
+        Ok(made.into_iter().map(|(_, image)| image).collect())
     }
 
     /// [`Images::ensure`] for a caller that holds the lock.
@@ -293,19 +339,25 @@ impl Images {
     pub fn update(
         &self,
         images: &[String],
+        suites: Suites,
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Vec<(Image, Vec<Change>)>, ImageError> {
-        self.lock_all(images, Pins::Moved, runner, shell)
+        self.lock_all(images, Pins::Moved(suites), runner, shell)
     }
 
-    /// What an update of an image would change. Nothing is assembled or written.
+    /// What an update of images would change, in their order. Nothing is assembled or written.
     ///
     /// # Errors
-    /// If there is no lock, or the suite's index can't be had or trusted.
-    pub fn outlook(&self, image: &str, shell: &Shell) -> Result<Outlook, ImageError> {
+    /// If one has no lock, or a suite's index can't be had or trusted.
+    pub fn outlooks(
+        &self,
+        images: &[String],
+        suites: Suites,
+        shell: &Shell,
+    ) -> Result<Vec<Outlook>, ImageError> {
         let _guard = self.guard(shell)?;
-        locking::outlook(self, image, shell)
+        locking::outlooks(self, images, suites, shell)
     }
 
     fn lock_all(

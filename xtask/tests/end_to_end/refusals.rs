@@ -156,7 +156,9 @@ fn canary(
     let jobs = Jobs::alone(build.n_jobs);
     let work = Work { vendored, jobs: &jobs, placement: &placement };
     let argv = of_canary.cargo(jobs.n_jobs());
-    let built = build.cargo(&of_canary, argv, work).expect("the canary compiles");
+    let image =
+        build.images.ensure(&step.image.name, &build.engine, build.shell).expect("an image");
+    let built = build.cargo(&of_canary, &image, argv, work).expect("the canary compiles");
     let state = build.workspace.state_dir();
     let image = step.image.manifest.short();
     let folders = Folders {
