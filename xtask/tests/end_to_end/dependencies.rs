@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::Path;
 
 use duct::cmd;
 use keyway_manifest::Digest;
@@ -12,7 +12,7 @@ use crate::any_workspace::{CDYLIB, Ground, answer, built};
 use crate::workspace::json;
 
 /// A `build-plugins` in `folder`: its status, what it said, and its events.
-fn build(folder: &PathBuf, targets: &[&str]) -> (Option<i32>, String, Vec<serde_json::Value>) {
+fn build(folder: &Path, targets: &[&str]) -> (Option<i32>, String, Vec<serde_json::Value>) {
     let targets = targets.iter().flat_map(|target| ["--target", target]);
     let arguments = ["--json", "build-plugins", "--engine", "sandbox"].into_iter().chain(targets);
     let run = cmd(env!("CARGO_BIN_EXE_xtask"), arguments).dir(folder).stdin_null();
@@ -67,11 +67,13 @@ fn raw_dylibs_are_the_same_in_every_folder() {
 fn a_library_of_pkg_config_is_refused_with_a_way_out() {
     let ground = Ground::new();
     let more = format!("{CDYLIB}[build-dependencies]\npkg-config = \"0.3\"\n");
-    ground.package("", "uses-system", "2021", &more, &answer("1"));
-    ground.write("build.rs", "fn main() { pkg_config::probe_library(\"zlib\").unwrap(); }\n");
-    ground.run("", "cargo", &["generate-lockfile"]);
+    let (name, build_script) =
+        ("uses-system", "fn main() { pkg_config::probe_library(\"zlib\").unwrap(); }\n");
+    ground.package(name, name, "2021", &more, &answer("1"));
+    ground.write(&format!("{name}/build.rs"), build_script);
+    ground.run(name, "cargo", &["generate-lockfile"]);
     for target in ["x86_64-pc-windows-gnu", "x86_64-unknown-linux-gnu"] {
-        let (status, said, events) = build(&ground.path, &[target]);
+        let (status, said, events) = build(&ground.path.join(name), &[target]);
         assert_eq!(status, Some(1), "{said}");
         assert_eq!(built(&events), Vec::<String>::new());
         let hint = "hint: a build script asked pkg-config for a library, and images have none";
