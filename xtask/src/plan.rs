@@ -328,6 +328,8 @@ fn environment(
         (format!("CC_{triple}"), spec.cc.clone()),
         (format!("AR_{triple}"), spec.ar.clone()),
         ("KEYWAY_TOOLCHAIN_HASH".to_owned(), toolchain.to_string()),
+        // The image's own pkg-config answers, which says what to do instead.
+        ("PKG_CONFIG_ALLOW_CROSS".to_owned(), "1".to_owned()),
         ("SOURCE_DATE_EPOCH".to_owned(), image.epoch.to_string()),
         ("ZIG_GLOBAL_CACHE_DIR".to_owned(), ZIG.to_owned()),
         ("ZIG_LOCAL_CACHE_DIR".to_owned(), ZIG.to_owned()),

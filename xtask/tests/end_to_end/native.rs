@@ -1,5 +1,5 @@
-//! Plugins whose build scripts need more than a C compiler: one uses bindgen, one CMake. The image has
-//! the Debian packages for both, and is locked here.
+//! Plugins whose build scripts need more than a C compiler: one uses bindgen, one CMake, and one asks
+//! pkg-config. The image has the Debian packages for the first two, and is locked here.
 
 use std::fs;
 use std::path::Path;
@@ -65,8 +65,8 @@ impl Own {
 export_plugin!(Own);
 "#;
 
-/// The files of the two plugins, but for the part above.
-const FILES: [(&str, &str); 7] = [
+/// The files of the plugins, but for the part above.
+const FILES: [(&str, &str); 9] = [
     (
         "with-bindgen/build.rs",
         r#"fn main() {
@@ -126,6 +126,19 @@ fn answer(input: &[u8]) -> String {
 }
 "#,
     ),
+    (
+        "with-pkg-config/build.rs",
+        r#"fn main() {
+    let error = pkg_config::probe_library("zlib").unwrap_err().to_string();
+    let hint = error.lines().find(|line| line.trim_start().starts_with("hint: ")).expect(&error);
+    println!("cargo::rustc-env=HINT={}", hint.trim());
+}
+"#,
+    ),
+    (
+        "with-pkg-config/src/lib.rs",
+        "fn answer(_: &[u8]) -> String {\n    env!(\"HINT\").to_owned()\n}\n",
+    ),
 ];
 
 fn write(path: &Path, text: &str) {
@@ -133,7 +146,7 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).expect("write");
 }
 
-/// A workspace of the SDK and the two plugins, of which the Linux target is built in `native`.
+/// A workspace of the SDK and the plugins, of which the Linux target is built in `native`.
 fn workspace() -> Copy {
     let copy = Copy::new("native");
     for folder in
@@ -167,6 +180,7 @@ fn workspace() -> Copy {
             "bindgen = { version = \"0.72\", default-features = false, features = [\"runtime\"] }",
         ),
         ("with-cmake", "cmake = \"0.1\""),
+        ("with-pkg-config", "pkg-config = \"0.3\""),
     ] {
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\n\
@@ -183,14 +197,17 @@ fn workspace() -> Copy {
 }
 
 #[test]
-fn bindgen_and_cmake_find_what_they_need() {
+fn bindgen_and_cmake_find_what_they_need_and_pkg_config_says_what_to_do() {
     let copy = workspace();
     let resolve = duct::cmd!("cargo", "generate-lockfile").dir(copy.path("")).stderr_capture();
     resolve.run().expect("cargo resolves the workspace");
     copy.xtask(&["images", "lock", "native", "--engine", "sandbox"]);
     let built = events(copy.xtask(&["build-plugins", "--engine", "sandbox"]));
-    assert_eq!(built.iter().filter(|event| event["event"] == "artifact").count(), 2, "{built:#?}");
-    for (plugin, answer) in [("with-bindgen", "5 of 24"), ("with-cmake", "532")] {
+    assert_eq!(built.iter().filter(|event| event["event"] == "artifact").count(), 3, "{built:#?}");
+    let hint = "hint: use the crate's feature that builds it from source, often `bundled`, `static` or `vendored`;";
+    for (plugin, answer) in
+        [("with-bindgen", "5 of 24"), ("with-cmake", "532"), ("with-pkg-config", hint)]
+    {
         let file = format!("lib{}.so", plugin.replace('-', "_"));
         let library = copy.path(&format!("dist/{LINUX}/{plugin}/{file}"));
         let library = library.to_str().expect("UTF-8");
