@@ -4,6 +4,8 @@
 //! written under a temporary name, synced and renamed, and a [`Lock`] guards what two runs must not
 //! do at once. Deleting the whole folder loses time, never work.
 
+pub mod garbage;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -44,6 +44,7 @@ pub use error::{EngineError, Status, Unavailable};
 pub use owner::Owner;
 #[cfg(target_os = "linux")]
 pub use sandbox::Sandbox;
+pub use volumes::abandoned as abandoned_volumes;
 
 /// Which engine the user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]

@@ -12,6 +12,7 @@ mod assemble;
 pub mod control;
 mod credentials;
 pub mod deb;
+pub mod debian;
 pub mod dockerfile;
 pub mod download;
 mod error;
@@ -53,7 +54,7 @@ use keyway_manifest::Digest;
 pub use self::error::ImageError;
 pub use self::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package};
 pub use self::oci::{tag, write_archive};
-pub use self::renewal::{Change, Pins, changes};
+pub use self::renewal::{Change, Pins, Suites, changes};
 pub use self::toolchain::{LockedToolchain, trusted_set};
 pub use self::verification::{StandardLibraries, Verdict};
 
@@ -77,6 +78,8 @@ pub struct Images {
 /// What an update of an image would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outlook {
+    /// The image.
+    pub image: String,
     /// Newer, new and dropped packages, sources and wheels.
     pub changes: Vec<Change>,
     /// Locked packages that no mirror has any more.
@@ -336,19 +339,25 @@ impl Images {
     pub fn update(
         &self,
         images: &[String],
+        suites: Suites,
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Vec<(Image, Vec<Change>)>, ImageError> {
-        self.lock_all(images, Pins::Moved, runner, shell)
+        self.lock_all(images, Pins::Moved(suites), runner, shell)
     }
 
-    /// What an update of an image would change. Nothing is assembled or written.
+    /// What an update of images would change, in their order. Nothing is assembled or written.
     ///
     /// # Errors
-    /// If there is no lock, or the suite's index can't be had or trusted.
-    pub fn outlook(&self, image: &str, shell: &Shell) -> Result<Outlook, ImageError> {
+    /// If one has no lock, or a suite's index can't be had or trusted.
+    pub fn outlooks(
+        &self,
+        images: &[String],
+        suites: Suites,
+        shell: &Shell,
+    ) -> Result<Vec<Outlook>, ImageError> {
         let _guard = self.guard(shell)?;
-        locking::outlook(self, image, shell)
+        locking::outlooks(self, images, suites, shell)
     }
 
     fn lock_all(

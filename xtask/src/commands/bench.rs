@@ -1,9 +1,11 @@
-//! `bench`: what the boundary, and a run with nothing to do, cost beside a peer.
+//! `bench`: what the boundary, builds, engines and images cost beside a peer.
 //!
 //! A figure stands beside a peer's that was measured in the same run, since a machine's speed is not
 //! a property of this project; ratios are.
 
+mod builds;
 mod engines;
+mod images;
 
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,10 @@ enum Name {
     NothingToDo,
     /// The start of a command in each engine beside that of a process
     Engines,
+    /// Whole builds in each engine beside cargo by itself in the same root
+    Builds,
+    /// Layers made of packages beside the SHA-256 of the same bytes
+    Images,
 }
 
 /// One figure, in the form of a `figure` event.
@@ -46,6 +52,21 @@ struct Figure {
     peer: String,
     peer_value: f64,
     ratio: f64,
+}
+
+impl Figure {
+    /// A value, and that of the peer in the same unit.
+    fn new(name: impl Into<String>, unit: &str, value: f64, peer: &str, peer_value: f64) -> Self {
+        Self {
+            event: "figure".to_owned(),
+            name: name.into(),
+            value,
+            unit: unit.to_owned(),
+            peer: peer.to_owned(),
+            peer_value,
+            ratio: value / peer_value,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -62,6 +83,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
             Name::Boundary => boundary(workspace)?,
             Name::NothingToDo => vec![nothing_to_do(workspace)?],
             Name::Engines => engines::measure(workspace, shell)?,
+            Name::Builds => builds::measure(workspace, shell)?,
+            Name::Images => vec![images::measure(workspace, shell)?],
         };
         for figure in measured {
             shell.event(&figure);
@@ -98,17 +121,8 @@ fn nothing_to_do(workspace: &Workspace) -> Result<Figure, Failure> {
         ours.push(time(&build(), workspace)?);
         theirs.push(time(&peer(), workspace)?);
     }
-    let value = median_ms(&mut ours[1..]);
-    let peer_value = median_ms(&mut theirs[1..]);
-    Ok(Figure {
-        event: "figure".to_owned(),
-        name: "nothing to do".to_owned(),
-        value,
-        unit: "ms".to_owned(),
-        peer: "cargo build, nothing to do".to_owned(),
-        peer_value,
-        ratio: value / peer_value,
-    })
+    let (value, peer_value) = (median_ms(&mut ours[1..]), median_ms(&mut theirs[1..]));
+    Ok(Figure::new("nothing to do", "ms", value, "cargo build, nothing to do", peer_value))
 }
 
 fn time(command: &duct::Expression, workspace: &Workspace) -> Result<Duration, Failure> {
@@ -118,9 +132,13 @@ fn time(command: &duct::Expression, workspace: &Workspace) -> Result<Duration, F
     Ok(start.elapsed())
 }
 
-fn median_ms(times: &mut [Duration]) -> f64 {
+fn median(times: &mut [Duration]) -> Duration {
     times.sort();
-    times[times.len() / 2].as_secs_f64() * 1e3
+    times[times.len() / 2]
+}
+
+fn median_ms(times: &mut [Duration]) -> f64 {
+    median(times).as_secs_f64() * 1e3
 }
 
 fn cargo() -> std::ffi::OsString {

@@ -78,6 +78,12 @@ struct Selection {
 struct Build {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    source: Source,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Source {
     /// Where layers were pushed to, asked before any is assembled
     #[arg(long, env = "KEYWAY_REGISTRY", value_name = "REGISTRY/NAME", value_parser = repository)]
     registry: Option<Reference>,
@@ -110,7 +116,7 @@ fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
 
 fn build(args: &Build, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let selection = &args.selection;
-    let images = open(selection, workspace)?.with_registry(args.registry.clone());
+    let images = open(selection, workspace)?.with_registry(args.source.registry.clone());
     let runner = OnDemand::new(selection.engine, workspace, shell)?;
     let names = names(selection, &images)?;
     let n_lanes = thread::available_parallelism().map_or(1, usize::from);
@@ -221,7 +227,7 @@ fn report(made: &[Image], shell: &Shell) {
 }
 
 /// The engine that the user wants, looked for when a command has to run: most builds run none.
-struct OnDemand<'a> {
+pub(super) struct OnDemand<'a> {
     choice: EngineChoice,
     order: Vec<EngineName>,
     cache: Cache,
@@ -232,7 +238,11 @@ struct OnDemand<'a> {
 }
 
 impl<'a> OnDemand<'a> {
-    fn new(choice: EngineChoice, workspace: &Workspace, shell: &'a Shell) -> Result<Self, Failure> {
+    pub(super) fn new(
+        choice: EngineChoice,
+        workspace: &Workspace,
+        shell: &'a Shell,
+    ) -> Result<Self, Failure> {
         let order = TargetSet::open(workspace.targets_file().as_deref())?.engines().to_vec();
         let (cache, engine, looking) = (Cache::open()?, OnceLock::new(), Mutex::new(()));
         Ok(Self { choice, order, cache, shell, engine, looking })

@@ -24,7 +24,7 @@ use super::containers::Containers;
 use super::listing::{self, Entry, slashed};
 use super::transfer::{Writer, seconds, transfer, unpack, upload};
 use super::warm::{Reuse, Warm};
-use super::{Engine, EngineError, Prepared, options};
+use super::{Client, Engine, EngineError, Prepared, options};
 use crate::cache::{Cache, write_atomically};
 use crate::container::{Access, Mount};
 use crate::inputs::StatCache;
@@ -35,6 +35,8 @@ const ID: &str = "keyway.id";
 const FOLDER: &str = "keyway.folder";
 /// Names the cache that has the index.
 const CACHE: &str = "keyway.cache";
+/// Names the machine, in letters that no other one has.
+const MACHINE: &str = "keyway.machine";
 /// Where the courier gathers what is fetched.
 const OUT: &str = "keyway-out";
 
@@ -245,6 +247,7 @@ impl Volumes {
             format!("{ID}={id}"),
             format!("{FOLDER}={}", mount.host.display()),
             format!("{CACHE}={}", self.cache.root().display()),
+            format!("{MACHINE}={}", Digest::of(machine()).short()),
         ];
         let labels = labels.iter().flat_map(|label| ["--label", label]);
         let create = ["volume", "create"].into_iter().chain(labels).chain([volume]);
@@ -378,6 +381,28 @@ fn place(mounts: &[Mount], guest: &Path) -> Option<PathBuf> {
 
 fn is_plain(path: &Path) -> bool {
     path.components().all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// The volumes of this machine and cache that nothing will use again: the folder is gone, or the index,
+/// without which a volume is filled anew. None where the client does not answer.
+pub fn abandoned(client: &Client, cache: &Cache) -> Vec<String> {
+    let filters = [
+        format!("label={CACHE}={}", cache.root().display()),
+        format!("label={MACHINE}={}", Digest::of(machine()).short()),
+    ];
+    let filters = filters.iter().flat_map(|filter| ["--filter", filter]);
+    let list = ["volume", "ls", "--quiet"].into_iter().chain(filters);
+    let is_used = |volume: &&str| {
+        let format = format!("{{{{index .Labels \"{ID}\"}}}} {{{{index .Labels \"{FOLDER}\"}}}}");
+        let labels = client.ask(["volume", "inspect", "--format", &format, volume]);
+        let Ok(labels) = labels else { return true };
+        let Some((id, folder)) = labels.split_once(' ') else { return true };
+        let index = fs::read(cache.root().join("sent").join(format!("{volume}.json")));
+        let index = index.ok().and_then(|json| serde_json::from_slice::<Index>(&json).ok());
+        Path::new(folder).is_dir() && index.is_some_and(|index| index.id == id)
+    };
+    let volumes = client.ask(list).unwrap_or_default();
+    volumes.lines().filter(|volume| !is_used(volume)).map(str::to_owned).collect()
 }
 
 /// What tells this machine from others that use the daemon; paths are often the same.

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use lzma_rust2::XzReader;
 use thiserror::Error;
 
+use super::debian::DebianArchive;
 use super::download::{DownloadError, Downloads};
 use super::http::{Expected, Http, HttpError};
 use super::mirror::{Mirrors, RELEASE_LIMIT};
@@ -92,24 +94,26 @@ pub fn keyring(folder: &Path) -> Result<Keyring, ArchiveError> {
 }
 
 impl Archive {
-    /// Fetches and verifies a suite's main component for an architecture.
+    /// Fetches and verifies the main component of an archive's suite for an architecture.
     ///
     /// # Errors
-    /// If no mirror has it, its signature is not by one of `keyring`, or the index is not the one that
-    /// the release file names.
+    /// If no mirror has it, its signature is not by one of `keyring`, it has expired, or the index is
+    /// not the one that the release file names.
     pub fn fetch(
         http: &Http,
         mirrors: &Mirrors,
         keyring: &Keyring,
         downloads: &Downloads<'_>,
-        suite: &str,
+        archive: DebianArchive,
         architecture: &str,
     ) -> Result<Self, ArchiveError> {
+        let suite = mirrors.suite(archive);
         let mut attempts = Vec::new();
-        for url in mirrors.addresses(http, &format!("dists/{suite}/InRelease")) {
+        for url in mirrors.addresses(http, archive, &format!("dists/{suite}/InRelease")) {
             match http.get(&url, RELEASE_LIMIT) {
                 Ok(bytes) => {
-                    let release = Release::verify(keyring, &url, suite, &bytes)?;
+                    let release = Release::verify(keyring, &url, &suite, &bytes)?;
+                    release.check_time(&url, now())?;
                     let path = format!("main/binary-{architecture}");
                     let index = format!("{path}/Packages.xz");
                     let (size, sha256) = release.index(&url, &index)?;
@@ -117,7 +121,7 @@ impl Archive {
                     let address = format!("dists/{suite}/{path}/by-hash/SHA256/{sha256}");
                     let expected = Expected { size, sha256 };
                     let bar = downloads.bar(size);
-                    let addresses = mirrors.addresses(http, &address);
+                    let addresses = mirrors.addresses(http, archive, &address);
                     let file = downloads.fetch(http, &index, expected, addresses, &bar)?;
                     bar.finish_and_clear();
                     let index =
@@ -127,8 +131,13 @@ impl Archive {
                 Err(error) => attempts.push(error),
             }
         }
-        Err(ArchiveError::NoMirror { suite: suite.to_owned(), attempts })
+        Err(ArchiveError::NoMirror { suite, attempts })
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 fn unpack(file: &Path) -> io::Result<String> {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use keyway_manifest::Digest;
 
 use super::deb;
+use super::debian::DebianArchive;
 use super::dockerfile;
 use super::download::Downloads;
 use super::error::ImageError;
@@ -70,7 +71,7 @@ impl<'a> Assembler<'a> {
             runner,
             shell,
             http: Http::new(),
-            mirrors: mirrors(images, &lock.suite, Some(lock.epoch)),
+            mirrors: mirrors(images, &lock.suite, &lock.states()),
             downloads: Downloads::open(&images.cache, shell)?,
             store: images.cache.dir("layers")?,
             scratch: images.scratch()?,
@@ -195,7 +196,7 @@ impl<'a> Assembler<'a> {
         wheel::fetch(recipe, Some(locked), &self.downloads, &self.http, &self.scratch)?;
         let path = self.downloads.path(locked.sha256);
         let title = format!("{} {}", locked.name, locked.version);
-        Ok(wheel::open(&path, &title, &recipe.member, &recipe.into)?)
+        Ok(wheel::open(&path, &title, &recipe.member, &recipe.into, UNPACKED_LIMIT)?)
     }
 
     fn fetched(&self, url: &str) -> Result<Member, ImageError> {
@@ -299,9 +300,9 @@ struct SourceImage {
     _scratch: Scratch,
 }
 
-pub(super) fn mirrors(images: &Images, suite: &str, epoch: Option<u64>) -> Mirrors {
+pub(super) fn mirrors(images: &Images, suite: &str, states: &[(DebianArchive, u64)]) -> Mirrors {
     let machine = mirror::of_machine(Path::new("/etc/apt"));
-    Mirrors::new(suite, &mirror::of_user(&images.mirrors), &machine, epoch)
+    Mirrors::new(suite, &mirror::of_user(&images.mirrors), &machine, states)
 }
 
 /// What the documents of an image say; the environment is that of all images below, the upper ones

@@ -107,7 +107,7 @@ impl<'a> Downloads<'a> {
                 let Some(package) = queue.lock().expect("no holder panics").next() else {
                     break;
                 };
-                let addresses = mirrors.addresses(http, &package.path);
+                let addresses = mirrors.addresses(http, package.archive, &package.path);
                 let name = format!("{} {}", package.name, package.version);
                 self.fetch(http, &name, expected(package), addresses, &bar)
                     .inspect_err(|_| failed.store(true, Ordering::Relaxed))?;

@@ -199,6 +199,14 @@ impl Diagnose for ImageError {
             Self::Archive(ArchiveError::Release(ReleaseError::Untrusted { .. })) => {
                 Some("the keys that are trusted lie in `keyring/` beside the recipes".into())
             }
+            Self::Archive(ArchiveError::Release(ReleaseError::Unsigned { .. })) => Some(
+                "what does that address show in a browser? A network that wants a login answers for \
+                 everyone; else name another mirror with `--mirror`"
+                    .into(),
+            ),
+            Self::Archive(ArchiveError::Release(ReleaseError::Expired { .. })) => Some(
+                "name another mirror with `--mirror`, and look at this machine's clock".into(),
+            ),
             Self::Resolve(ResolveError::OtherVersionBelow { .. }) => {
                 Some("lock the image below in the same command".into())
             }

@@ -127,7 +127,9 @@ pub fn open(path: &Path, fetch: &Fetch, folder: &Path, limit: u64) -> Result<Mem
     let name = fetch.file();
     let member = match fetch.unpack() {
         Unpack::No => return single(path, fetch),
-        Unpack::Zip => wheel::unzip(path, name, "a zip archive", |entry| place(fetch, entry))?,
+        Unpack::Zip => {
+            wheel::unzip(path, (name, "a zip archive"), limit, |entry| place(fetch, entry))?
+        }
         Unpack::Tar => untar(path, fetch, folder, limit)?,
     };
     if member.entries.is_empty() {

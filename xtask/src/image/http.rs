@@ -155,14 +155,19 @@ impl Default for Http {
 impl Http {
     /// A client with the machine's certificates and the environment's proxies.
     pub fn new() -> Self {
+        Self::with_patience(STALL)
+    }
+
+    /// The same, which breaks off what brings nothing for this long.
+    pub fn with_patience(stall: Duration) -> Self {
         let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
         let config = ureq::Agent::config_builder()
             .tls_config(tls)
             .user_agent(concat!("keyway/", env!("CARGO_PKG_VERSION")))
-            .timeout_resolve(Some(STALL))
-            .timeout_connect(Some(STALL))
-            .timeout_recv_response(Some(STALL))
-            .timeout_per_read(Some(STALL))
+            .timeout_resolve(Some(stall))
+            .timeout_connect(Some(stall))
+            .timeout_recv_response(Some(stall))
+            .timeout_per_read(Some(stall))
             .build();
         Self { agent: config.into(), authorization: None }
     }

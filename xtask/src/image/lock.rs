@@ -12,6 +12,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use super::debian::DebianArchive;
 use super::fetched::LockedFetch;
 use super::ready::LockedReady;
 use super::rust_dist::LockedRust;
@@ -38,6 +39,10 @@ pub struct Lock {
     pub snapshot: String,
     /// The same in seconds since 1970; no time in the image is later.
     pub epoch: u64,
+    /// When the suite of security updates last changed, in seconds since 1970, if packages may come
+    /// from there; then they may in later locks too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub security_epoch: Option<u64>,
     /// Digest of the recipe and the files it names.
     pub recipe: Digest,
     /// Digest of the image's config.
@@ -164,7 +169,10 @@ pub struct Package {
     pub version: String,
     /// Its architecture: the image's, or `all`.
     pub architecture: String,
-    /// Its path below any mirror.
+    /// The archive that has it.
+    #[serde(default, skip_serializing_if = "DebianArchive::is_main")]
+    pub archive: DebianArchive,
+    /// Its path below any mirror of that archive.
     pub path: String,
     /// Its size in bytes.
     pub size: u64,
@@ -329,6 +337,12 @@ impl Lock {
             expected: short(expected),
             found: short(found),
         })
+    }
+
+    /// The states of the archives that its packages come from.
+    pub(super) fn states(&self) -> Vec<(DebianArchive, u64)> {
+        let security = self.security_epoch.map(|epoch| (DebianArchive::Security, epoch));
+        [(DebianArchive::Main, self.epoch)].into_iter().chain(security).collect()
     }
 
     /// Whether anyone can make the image's own layers again from what the lock pins.

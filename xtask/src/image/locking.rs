@@ -1,5 +1,6 @@
 //! A lock made: what the archive has, resolved and assembled by the very steps that fulfil it later.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 
@@ -7,24 +8,25 @@ use keyway_manifest::{Digest, Hasher};
 
 use super::archive::{self, Archive};
 use super::assemble::{Assembler, UNPACKED_LIMIT, description, mirrors};
+use super::debian::DebianArchive;
 use super::dockerfile;
 use super::download::{Downloads, megabytes};
 use super::error::ImageError;
 use super::fetched;
-use super::http::Http;
+use super::http::{Expected, Http};
 use super::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package, VERSION};
 use super::oci;
 use super::ready::{self, Blob, LockedReady};
-use super::recipe::{Fetch, Recipe};
+use super::recipe::{Fetch, Recipe, Wheel};
 use super::reference;
 use super::release::timestamp;
-use super::renewal::{self, Pins};
+use super::renewal::{self, Pins, Suites};
 use super::resolve::Index;
 use super::rust_dist;
 use super::standard_library;
 use super::toolchain::{self, LockedToolchain};
 use super::wheel;
-use super::{Images, Locked, Outlook, stored};
+use super::{Images, Outlook, stored};
 use crate::cache::write_atomically;
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
@@ -46,9 +48,16 @@ pub(super) fn lock(
         None => Vec::new(),
     };
     shell.status("Locking", image);
-    let mut lock = resolve(images, image, &recipe, digest, &below, shell)?;
-    if let (Pins::Kept, Ok(old)) = (pins, Lock::read(&images.recipes, image)) {
-        keep(&old, &mut lock)?;
+    let suites = match pins {
+        Pins::Kept => Suites::AsLocked,
+        Pins::Moved(suites) => suites,
+    };
+    let known = Lock::read(&images.recipes, image).ok();
+    let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).collect();
+    let asked = Asked { image, recipe: &recipe, digest, below: &locks, known: known.as_ref() };
+    let mut lock = resolve(images, &asked, suites, shell)?;
+    if let (Pins::Kept, Some(old)) = (pins, &known) {
+        keep(old, &mut lock)?;
     }
     let mut layers = Vec::new();
     let store = images.cache.dir("layers")?;
@@ -86,15 +95,35 @@ pub(super) fn lock(
     Ok(made)
 }
 
-/// What an update of an image would change.
-pub(super) fn outlook(images: &Images, image: &str, shell: &Shell) -> Result<Outlook, ImageError> {
-    let (recipe, digest) = Recipe::read(&images.recipes, image)?;
-    let old = Lock::read(&images.recipes, image)?;
-    let below = recipe.from.as_ref().map(|below| images.chain(below)).transpose()?;
-    let new = resolve(images, image, &recipe, digest, &below.unwrap_or_default(), shell)?;
-    let mirrors = mirrors(images, &old.suite, Some(old.epoch));
-    let gone = renewal::gone(&old, &new, &mirrors, &Http::new());
-    Ok(Outlook { changes: renewal::versions(&old, &new), gone })
+/// What an update of images would change, each on top of what it would make of those below.
+pub(super) fn outlooks(
+    images: &Images,
+    names: &[String],
+    suites: Suites,
+    shell: &Shell,
+) -> Result<Vec<Outlook>, ImageError> {
+    let mut resolved: BTreeMap<String, (Lock, Lock)> = BTreeMap::new();
+    for name in names {
+        let chain = images.below_first(name)?;
+        for (at, image) in chain.iter().enumerate() {
+            if resolved.contains_key(image) {
+                continue;
+            }
+            let (recipe, digest) = Recipe::read(&images.recipes, image)?;
+            let old = Lock::read(&images.recipes, image)?;
+            let below: Vec<&Lock> = chain[..at].iter().map(|below| &resolved[below].1).collect();
+            let asked = Asked { image, recipe: &recipe, digest, below: &below, known: Some(&old) };
+            let new = resolve(images, &asked, suites, shell)?;
+            resolved.insert(image.clone(), (old, new));
+        }
+    }
+    let http = Http::new();
+    let outlook = |name: &String| {
+        let (old, new) = &resolved[name];
+        let gone = renewal::gone(old, new, &mirrors(images, &old.suite, &old.states()), &http);
+        Outlook { image: name.clone(), changes: renewal::versions(old, new), gone }
+    };
+    Ok(names.iter().map(outlook).collect())
 }
 
 /// Holds a lock to what was locked before: the same versions, and so the same time.
@@ -113,6 +142,7 @@ fn keep(old: &Lock, new: &mut Lock) -> Result<(), ImageError> {
     if old.suite == new.suite {
         new.snapshot.clone_from(&old.snapshot);
         new.epoch = old.epoch;
+        new.security_epoch = old.security_epoch.or(new.security_epoch);
     }
     Ok(())
 }
@@ -145,27 +175,51 @@ fn contents(recipe: &Recipe, lock: &Lock) -> Vec<LayerContent> {
     contents
 }
 
+/// An image that is to be locked.
+struct Asked<'a> {
+    image: &'a str,
+    recipe: &'a Recipe,
+    digest: Digest,
+    /// The locks of the images below, lowest first.
+    below: &'a [&'a Lock],
+    /// Its lock so far.
+    known: Option<&'a Lock>,
+}
+
+impl Asked<'_> {
+    /// Whether security updates may go in: it is asked for, or they may go in here or below already.
+    /// An image below that has them would otherwise have other versions than the suite above.
+    fn takes_security(&self, suites: Suites) -> bool {
+        let mut locks = self.below.iter().copied().chain(self.known);
+        suites == Suites::WithSecurity || locks.any(|lock| lock.security_epoch.is_some())
+    }
+}
+
 /// All of a lock that the archive and the recipe decide.
 fn resolve(
     images: &Images,
-    image: &str,
-    recipe: &Recipe,
-    digest: Digest,
-    below: &[Locked],
+    asked: &Asked<'_>,
+    suites: Suites,
     shell: &Shell,
 ) -> Result<Lock, ImageError> {
+    let Asked { image, recipe, digest, below, known } = *asked;
     if recipe.reference.is_some() || recipe.dockerfile.is_some() {
         return resolve_ready(images, image, recipe, digest);
     }
     let http = Http::new();
     let downloads = Downloads::open(&images.cache, shell)?;
-    let mirrors = mirrors(images, &recipe.suite, None);
+    let mirrors = mirrors(images, &recipe.suite, &[]);
     let keyring = archive::keyring(&images.recipes.join("keyring"))?;
     let (suite, architecture) = (&recipe.suite, &recipe.architecture);
-    let archive = Archive::fetch(&http, &mirrors, &keyring, &downloads, suite, architecture)?;
-    let index = Index::parse(&archive.index, architecture)?;
+    let fetch = |name| Archive::fetch(&http, &mirrors, &keyring, &downloads, name, architecture);
+    let archive = fetch(DebianArchive::Main)?;
+    let security =
+        asked.takes_security(suites).then(|| fetch(DebianArchive::Security)).transpose()?;
+    let mut indexes = vec![(DebianArchive::Main, archive.index.as_str())];
+    indexes.extend(security.iter().map(|found| (DebianArchive::Security, found.index.as_str())));
+    let index = Index::parse(&indexes, architecture)?;
     let installed: Vec<Package> =
-        below.iter().flat_map(|locked| locked.lock.packages.iter().cloned()).collect();
+        below.iter().flat_map(|lock| lock.packages.iter().cloned()).collect();
     let packages = index.closure(&recipe.packages, &recipe.without, &installed)?;
     let mut sources: Vec<Package> = Vec::new();
     for library in &recipe.standard_libraries {
@@ -176,17 +230,22 @@ fn resolve(
         }
     }
     let scratch = images.scratch()?;
-    let fetch = |wheel| wheel::fetch(wheel, None, &downloads, &http, &scratch);
+    // A file of an index never changes; one that is here need not be brought again.
+    let kept = |wheel: &Wheel| {
+        let mut wheels = known.into_iter().flat_map(|known| &known.wheels);
+        wheels.find(|LockedWheel { file, size, sha256, .. }| {
+            let (size, sha256) = (*size, *sha256);
+            wheel::fits(file, wheel) && downloads.has(Expected { size, sha256 })
+        })
+    };
+    let fetch = |wheel| wheel::fetch(wheel, kept(wheel), &downloads, &http, &scratch);
     let wheels: Vec<LockedWheel> = recipe.wheels.iter().map(fetch).collect::<Result<_, _>>()?;
-    let known = Lock::read(&images.recipes, image).ok();
-    let known = |url: &str| known.as_ref()?.fetches.iter().find(|fetch| fetch.url == url);
+    let known = |url: &str| known?.fetches.iter().find(|fetch| fetch.url == url);
     let fetch = |fetch: &Fetch| fetched::lock(fetch, known(&fetch.url), &http, &downloads);
     let fetches = recipe.fetches.iter().map(fetch).collect::<Result<_, _>>()?;
     let rust = |rust| rust_dist::lock(rust, architecture, &http, &downloads);
     let rust = recipe.rust.first().map(rust).transpose()?;
-    let from = below
-        .last()
-        .map(|locked| From { image: locked.lock.image.clone(), manifest: locked.lock.manifest });
+    let from = below.last().map(|lock| From { image: lock.image.clone(), manifest: lock.manifest });
     Ok(Lock {
         version: VERSION,
         image: image.to_owned(),
@@ -194,6 +253,7 @@ fn resolve(
         architecture: architecture.clone(),
         snapshot: timestamp(archive.release.epoch),
         epoch: archive.release.epoch,
+        security_epoch: security.map(|found| found.release.epoch),
         recipe: digest,
         config: Digest::of(""),
         manifest: Digest::of(""),
@@ -239,6 +299,7 @@ fn resolve_ready(
         architecture: recipe.architecture.clone(),
         snapshot: timestamp(epoch),
         epoch,
+        security_epoch: None,
         recipe: digest,
         config: Digest::of(""),
         manifest: Digest::of(""),

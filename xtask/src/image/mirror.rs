@@ -10,15 +10,14 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use super::control::Paragraph;
+use super::debian::DebianArchive;
 use super::http::Http;
-use super::release::{self, claims_debian};
+use super::release;
 
-/// Holds every state that the archive ever had.
-const SNAPSHOTS: &str = "https://snapshot.debian.org/archive/debian";
 /// A release file is about 140 KB.
 pub(super) const RELEASE_LIMIT: u64 = 4 << 20;
 
-/// The mirrors of one suite.
+/// The mirrors of one suite, and of its security updates.
 #[derive(Debug)]
 pub struct Mirrors {
     suite: String,
@@ -29,7 +28,9 @@ pub struct Mirrors {
 struct Candidate {
     base: String,
     origin: Origin,
-    debian: OnceLock<bool>,
+    /// Whether it is a mirror of the main archive, and whether of the other, once that was asked.
+    main: OnceLock<bool>,
+    security: OnceLock<bool>,
 }
 
 /// Who named a mirror.
@@ -39,42 +40,57 @@ pub enum Origin {
     User,
     /// The machine's apt sources.
     Machine,
-    /// This tool: the snapshot archive.
-    Snapshot,
+    /// This tool: the snapshots of an archive.
+    Snapshot(DebianArchive),
 }
 
 impl Mirrors {
-    /// The mirrors for `suite`: those that the user names, the machine's, and, where the state of the
-    /// archive is known, its snapshot.
-    pub fn new(suite: &str, user: &[String], machine: &[String], epoch: Option<u64>) -> Self {
+    /// The mirrors for `suite`: those that the user names, the machine's, and of archives whose state
+    /// is known the snapshot.
+    pub fn new(
+        suite: &str,
+        user: &[String],
+        machine: &[String],
+        states: &[(DebianArchive, u64)],
+    ) -> Self {
         let mut seen = BTreeSet::new();
         let mut candidates = Vec::new();
         let mut add = |base: &str, origin| {
             let base = base.trim_end_matches('/').to_owned();
             if !base.is_empty() && seen.insert(base.clone()) {
-                candidates.push(Candidate { base, origin, debian: OnceLock::new() });
+                let (main, security) = (OnceLock::new(), OnceLock::new());
+                candidates.push(Candidate { base, origin, main, security });
             }
         };
         user.iter().for_each(|base| add(base, Origin::User));
         machine.iter().for_each(|base| add(base, Origin::Machine));
-        if let Some(epoch) = epoch {
-            // A state appears in the archive some hours after its date, and the next point release is
-            // weeks away, so the state a day later is the same one.
-            add(&format!("{SNAPSHOTS}/{}", release::timestamp(epoch + 86_400)), Origin::Snapshot);
+        for (archive, epoch) in states {
+            // A state appears among the snapshots some hours after its date. A day later the main
+            // archive is the same, its next point release being weeks away, and the other one has not
+            // dropped yet what was replaced meanwhile.
+            let state = release::timestamp(epoch + 86_400);
+            add(&format!("{}/{state}", archive.snapshots()), Origin::Snapshot(*archive));
         }
         Self { suite: suite.to_owned(), candidates }
     }
 
-    /// The addresses of a file, in the order in which to try them. Whether a mirror of the machine is
-    /// Debian's is asked when it is first needed.
+    /// The name of the suite in an archive.
+    pub fn suite(&self, archive: DebianArchive) -> String {
+        archive.suite(&self.suite)
+    }
+
+    /// The addresses of a file of an archive, in the order in which to try them. Whether a mirror of the
+    /// machine is one of that archive is asked when it is first needed; the user's are asked for
+    /// anything.
     pub fn addresses<'a>(
         &'a self,
         http: &'a Http,
+        archive: DebianArchive,
         path: &'a str,
     ) -> impl Iterator<Item = String> + 'a {
         self.candidates
             .iter()
-            .filter(|candidate| candidate.is_debian(http, &self.suite))
+            .filter(move |candidate| candidate.is_of(archive, http, &self.suite))
             .map(move |candidate| format!("{}/{path}", candidate.base))
     }
 
@@ -85,12 +101,20 @@ impl Mirrors {
 }
 
 impl Candidate {
-    fn is_debian(&self, http: &Http, suite: &str) -> bool {
-        self.origin != Origin::Machine
-            || *self.debian.get_or_init(|| {
-                http.get(&format!("{}/dists/{suite}/InRelease", self.base), RELEASE_LIMIT)
-                    .is_ok_and(|bytes| claims_debian(&bytes))
-            })
+    fn is_of(&self, archive: DebianArchive, http: &Http, suite: &str) -> bool {
+        let asked = match archive {
+            DebianArchive::Main => &self.main,
+            DebianArchive::Security => &self.security,
+        };
+        match self.origin {
+            Origin::User => true,
+            Origin::Snapshot(of) => of == archive,
+            Origin::Machine => *asked.get_or_init(|| {
+                let path = format!("dists/{}/InRelease", archive.suite(suite));
+                http.get(&format!("{}/{path}", self.base), RELEASE_LIMIT)
+                    .is_ok_and(|release| archive.is_named_by(&release))
+            }),
+        }
     }
 }
 
@@ -188,7 +212,7 @@ mod tests {
             "trixie",
             &["http://user.example/debian/".into()],
             &["http://machine.example".into(), "http://user.example/debian".into()],
-            Some(1_795_252_544),
+            &[(DebianArchive::Main, 1_795_252_544), (DebianArchive::Security, 1_795_377_537)],
         );
         let listed: Vec<_> = mirrors.list().collect();
         assert_eq!(
@@ -196,7 +220,14 @@ mod tests {
             [
                 ("http://user.example/debian", Origin::User),
                 ("http://machine.example", Origin::Machine),
-                ("https://snapshot.debian.org/archive/debian/20261122T091544Z", Origin::Snapshot),
+                (
+                    "https://snapshot.debian.org/archive/debian/20261122T091544Z",
+                    Origin::Snapshot(DebianArchive::Main)
+                ),
+                (
+                    "https://snapshot.debian.org/archive/debian-security/20261123T195857Z",
+                    Origin::Snapshot(DebianArchive::Security)
+                ),
             ]
         );
     }

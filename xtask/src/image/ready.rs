@@ -155,3 +155,20 @@ pub(super) fn standard_library(
     let is_there = files.keys().any(|path| path.contains("/libstd-"));
     Ok(is_there.then(|| Digest::of(lines.into_iter().collect::<String>())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_gibibytes_of_zeros_are_refused_before_they_fill_the_disk() {
+        let (scratch, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let zeros = io::repeat(0).take(10 << 30);
+        let limit = 1 << 20;
+        let adopted = adopt(zeros, Digest::of("other"), limit, scratch.path(), store.path());
+        assert_eq!(adopted.unwrap_err().to_string(), "it unpacks to more than 1048576 bytes");
+        for folder in [scratch, store] {
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
+}

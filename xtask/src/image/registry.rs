@@ -262,7 +262,9 @@ impl Registry {
         let bytes = http.get(&url, TOKEN_LIMIT)?;
         let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let token = json["token"].as_str().or(json["access_token"].as_str());
-        Ok(token.map(str::to_owned))
+        let problem = || format!("`{realm}` answers without a token");
+        let none = || HttpError::Identity { url: self.root.clone(), problem: problem() };
+        token.map(|token| Some(token.to_owned())).ok_or_else(none)
     }
 }
 

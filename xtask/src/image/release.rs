@@ -25,6 +25,8 @@ pub struct Release {
     pub codename: String,
     /// When the suite last changed, in seconds since 1970.
     pub epoch: u64,
+    /// Until when it may be believed, in seconds since 1970, if it says so.
+    valid_until: Option<u64>,
     /// Index files: path below the suite, size, digest.
     files: Vec<(String, u64, Digest)>,
 }
@@ -73,6 +75,14 @@ pub enum ReleaseError {
         expected: String,
         /// What it says.
         found: String,
+    },
+    /// It is too old to be believed: what came out since may be held back.
+    #[error("`{from}` was valid until {until} only: the mirror holds back what came out since")]
+    Expired {
+        /// The file's address.
+        from: String,
+        /// The time.
+        until: String,
     },
     /// It does not list an index that is needed.
     #[error("`{from}` does not list `{index}`")]
@@ -163,13 +173,30 @@ impl Release {
                 found: codename.to_owned(),
             });
         }
-        let epoch = parse_date(field("Date")?).ok_or_else(|| missing("Date"))?;
+        let date = |name, text| parse_date(text).ok_or_else(|| missing(name));
+        let epoch = date("Date", field("Date")?)?;
+        let valid_until = paragraph.field("Valid-Until");
+        let valid_until = valid_until.map(|text| date("Valid-Until", text)).transpose()?;
         let files = field("SHA256")?
             .lines()
             .filter(|line| !line.trim().is_empty())
             .map(|line| parse_file(line).ok_or_else(|| missing("SHA256")))
             .collect::<Result<_, _>>()?;
-        Ok(Self { codename: codename.to_owned(), epoch, files })
+        Ok(Self { codename: codename.to_owned(), epoch, valid_until, files })
+    }
+
+    /// Whether it may be believed at a time, in seconds since 1970. Only suites that change all the
+    /// time, such as those of security updates, say until when.
+    ///
+    /// # Errors
+    /// If it may not.
+    pub fn check_time(&self, from: &str, now: u64) -> Result<(), ReleaseError> {
+        match self.valid_until.filter(|until| now > *until) {
+            None => Ok(()),
+            Some(until) => {
+                Err(ReleaseError::Expired { from: from.to_owned(), until: rfc3339(until) })
+            }
+        }
     }
 
     /// Size and digest of an index, such as `main/binary-amd64/Packages.xz`.
@@ -182,13 +209,6 @@ impl Release {
             .map(|(_, size, digest)| (*size, *digest))
             .ok_or_else(|| ReleaseError::NoIndex { from: from.to_owned(), index: path.to_owned() })
     }
-}
-
-/// Whether an `InRelease` file, trusted or not, says that it is Debian's own archive.
-pub fn claims_debian(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes);
-    let says = |field: &str| text.lines().take(40).any(|line| line.trim_end() == field);
-    says("Origin: Debian") && says("Label: Debian")
 }
 
 fn parse_file(line: &str) -> Option<(String, u64, Digest)> {

@@ -17,8 +17,17 @@ use super::mirror::Mirrors;
 pub enum Pins {
     /// They stay.
     Kept,
-    /// The archive's newest are taken.
-    Moved,
+    /// The newest of these suites are taken.
+    Moved(Suites),
+}
+
+/// Which suites packages are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suites {
+    /// Those that the lock names already; without a lock the main one.
+    AsLocked,
+    /// Also that of security updates.
+    WithSecurity,
 }
 
 /// One thing that an update changes.
@@ -91,7 +100,9 @@ pub(super) fn gone(old: &Lock, new: &Lock, mirrors: &Mirrors, http: &Http) -> Ve
         all.any(|other| other.sha256 == package.sha256)
     };
     let is_there = |package: &&Package| {
-        mirrors.addresses(http, &package.path).any(|address| http.size(&address).is_ok())
+        mirrors
+            .addresses(http, package.archive, &package.path)
+            .any(|address| http.size(&address).is_ok())
     };
     let all = old.packages.iter().chain(&old.sources);
     let lost = all.filter(|package| !listed(package) && !is_there(package));

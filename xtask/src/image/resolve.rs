@@ -11,6 +11,7 @@ use keyway_manifest::Digest;
 use thiserror::Error;
 
 use super::control::{Clause, Paragraph, Relation, RelationError, clauses};
+use super::debian::DebianArchive;
 use super::lock::Package;
 use super::recipe::Omission;
 use super::version;
@@ -26,6 +27,7 @@ pub struct Index<'a> {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry<'a> {
+    archive: DebianArchive,
     version: &'a str,
     paragraph: Paragraph<'a>,
 }
@@ -82,15 +84,23 @@ pub enum ResolveError {
 }
 
 impl<'a> Index<'a> {
-    /// Reads a `Packages` file. Of several versions of a package the latest counts.
+    /// Reads the `Packages` files of archives. Of several versions of a package the latest counts, of
+    /// the same version the first.
     ///
     /// # Errors
     /// If a paragraph has no name or version, or provides what can't be read.
-    pub fn parse(text: &'a str, architecture: &'a str) -> Result<Self, ResolveError> {
+    pub fn parse(
+        texts: &[(DebianArchive, &'a str)],
+        architecture: &'a str,
+    ) -> Result<Self, ResolveError> {
         let mut packages: HashMap<&str, Entry<'_>> = HashMap::new();
-        for paragraph in Paragraph::all(text) {
+        let all = texts.iter().flat_map(|(archive, text)| {
+            Paragraph::all(text).map(move |paragraph| (*archive, paragraph))
+        });
+        for (archive, paragraph) in all {
             let name = required("?", paragraph, "Package")?;
-            let entry = Entry { version: required(name, paragraph, "Version")?, paragraph };
+            let version = required(name, paragraph, "Version")?;
+            let entry = Entry { archive, version, paragraph };
             let older = packages
                 .get(name)
                 .is_some_and(|known| version::compare(entry.version, known.version).is_le());
@@ -177,6 +187,7 @@ impl<'a> Index<'a> {
             name: name.to_owned(),
             version: entry.version.to_owned(),
             architecture: required(name, entry.paragraph, "Architecture")?.to_owned(),
+            archive: entry.archive,
             path: required(name, entry.paragraph, "Filename")?.to_owned(),
             size: required(name, entry.paragraph, "Size")?.parse().map_err(|_| broken("Size"))?,
             sha256,

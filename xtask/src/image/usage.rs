@@ -5,13 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use keyway_manifest::Digest;
 
 use super::verification::digests;
 use super::{ImageError, Images};
+use crate::cache::garbage::{Garbage, entries, remove, size};
 use crate::cache::{CacheError, write_atomically};
 use crate::shell::Shell;
 
@@ -31,15 +31,6 @@ pub struct Usage {
     pub shared: u64,
     /// Whether all layers are in the store.
     pub is_there: bool,
-}
-
-/// Something in the cache that no lock needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Garbage {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// Its bytes on disk.
-    pub size: u64,
 }
 
 impl Images {
@@ -111,13 +102,13 @@ impl Images {
             for path in
                 entries(&self.cache.dir(folder)?)?.into_iter().filter(|path| !is_needed(path))
             {
-                garbage.push(Garbage { size: size(&path, &mut seen)?, path });
+                garbage.push(Garbage::of(path, &mut seen)?);
             }
         }
         for path in entries(&self.cache.dir(NOTES)?)? {
             let note = fs::read_to_string(&path).unwrap_or_default();
             if !digests(&note).any(|digest| needed.contains(digest)) {
-                garbage.push(Garbage { size: size(&path, &mut seen)?, path });
+                garbage.push(Garbage::of(path, &mut seen)?);
             }
         }
         Ok(garbage)
@@ -160,62 +151,4 @@ impl Images {
         }
         Ok(needed)
     }
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
-    let read = || -> io::Result<Vec<PathBuf>> {
-        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
-    };
-    let mut entries = read().map_err(CacheError::io("list", folder))?;
-    entries.sort();
-    Ok(entries)
-}
-
-/// Bytes on disk below `path`, without files that were `seen` under another name.
-fn size(path: &Path, seen: &mut BTreeSet<(u64, u64)>) -> Result<u64, CacheError> {
-    let metadata = fs::symlink_metadata(path).map_err(CacheError::io("look at", path))?;
-    if metadata.is_dir() {
-        return entries(path)?.iter().map(|entry| size(entry, seen)).sum();
-    }
-    Ok(if first_name(&metadata, seen) { metadata.len() } else { 0 })
-}
-
-#[cfg(unix)]
-fn first_name(metadata: &fs::Metadata, seen: &mut BTreeSet<(u64, u64)>) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    metadata.nlink() < 2 || seen.insert((metadata.dev(), metadata.ino()))
-}
-
-#[cfg(not(unix))]
-fn first_name(_: &fs::Metadata, _: &mut BTreeSet<(u64, u64)>) -> bool {
-    true
-}
-
-/// Removes a file or a folder. An unpacked image may hold folders without the write bit.
-fn remove(path: &Path) -> Result<(), CacheError> {
-    let metadata = fs::symlink_metadata(path).map_err(CacheError::io("look at", path))?;
-    if !metadata.is_dir() {
-        return fs::remove_file(path).map_err(CacheError::io("remove", path));
-    }
-    make_writable(path)?;
-    fs::remove_dir_all(path).map_err(CacheError::io("remove", path))
-}
-
-#[cfg(unix)]
-fn make_writable(folder: &Path) -> Result<(), CacheError> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = fs::Permissions::from_mode(0o700);
-    fs::set_permissions(folder, mode).map_err(CacheError::io("make writable", folder))?;
-    for entry in entries(folder)? {
-        let is_folder = fs::symlink_metadata(&entry).is_ok_and(|metadata| metadata.is_dir());
-        if is_folder {
-            make_writable(&entry)?;
-        }
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn make_writable(_: &Path) -> Result<(), CacheError> {
-    Ok(())
 }

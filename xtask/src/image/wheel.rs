@@ -184,7 +184,7 @@ fn anchors(html: &str) -> impl Iterator<Item = (&str, &str)> {
 /// Whether a file is the wheel: `NAME-VERSION-PYTHON-ABI-PLATFORM.whl`, the platform one of several
 /// that dots separate. `manylinux2014` is an older spelling of `manylinux_2_17`, and a wheel for an
 /// older platform runs on a newer one.
-fn fits(file: &str, wheel: &Wheel) -> bool {
+pub(super) fn fits(file: &str, wheel: &Wheel) -> bool {
     let Some(stem) = file.strip_suffix(".whl") else {
         return false;
     };
@@ -231,32 +231,45 @@ fn digest(path: &Path) -> io::Result<(u64, Digest)> {
 /// Opens a wheel; of its members those below `member` go `into` a folder of the image.
 ///
 /// # Errors
-/// If it is no zip archive, or holds an entry that no layer may have.
-pub fn open(path: &Path, name: &str, member: &str, into: &str) -> Result<Member, MemberError> {
-    unzip(path, name, "a wheel", |path| {
+/// If it is no zip archive, unpacks to more than `limit` bytes, or holds an entry that no layer may
+/// have.
+pub fn open(
+    path: &Path,
+    name: &str,
+    member: &str,
+    into: &str,
+    limit: u64,
+) -> Result<Member, MemberError> {
+    unzip(path, (name, "a wheel"), limit, |path| {
         Some(format!("{into}/{}", path.strip_prefix(member)?.strip_prefix('/')?))
     })
 }
 
-/// Opens a zip archive; `place` says where in the image a path of it goes, if anywhere.
+/// Opens a zip archive, of a name and a format for people; `place` says where in the image a path of it
+/// goes, if anywhere. What an entry has beyond the size that the archive states is never read.
 ///
 /// # Errors
-/// If it is none, or holds an entry that no layer may have.
+/// If it is none, unpacks to more than `limit` bytes, or holds an entry that no layer may have.
 pub(super) fn unzip(
     path: &Path,
-    name: &str,
-    format: &'static str,
+    (name, format): (&str, &'static str),
+    limit: u64,
     place: impl Fn(&str) -> Option<String>,
 ) -> Result<Member, MemberError> {
     let format = Member::format(name, format);
     let archive = File::open(path).map_err(&format)?;
     let mut archive = ZipArchive::new(archive).map_err(|error| format(io::Error::other(error)))?;
     let mut entries = Entries::of(name);
+    let mut size: u64 = 0;
     for at in 0..archive.len() {
         let file = archive.by_index_raw(at).map_err(|error| format(io::Error::other(error)))?;
         let Some(placed) = place(&entries.path(file.name_raw())?) else {
             continue;
         };
+        size = size.saturating_add(file.size());
+        if size > limit {
+            return Err(MemberError::TooLarge { member: name.to_owned(), limit });
+        }
         let raw_mode = file.unix_mode().unwrap_or(0o644);
         let (kind, mode) = match raw_mode & 0o170_000 {
             _ if file.is_dir() => (Kind::Directory, 0o755),

@@ -2,31 +2,55 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use keyway_xtask::container::{Access, Command};
 use keyway_xtask::engine::{
-    Client, Containers, Engine, EngineError, Folders, Kind, Owner, Service,
+    Client, Containers, Engine, EngineError, Folders, Kind, Owner, Service, abandoned_volumes,
 };
 use keyway_xtask::failure::{Diagnose, Exit};
 use keyway_xtask::shell::Shell;
 
 use crate::fixture::{Fixture, PROGRAM, collect, mount, probe, run};
 
-/// Forwards a TCP port of this machine to the daemon's socket; its address.
-fn forward() -> String {
+/// What a line to the daemon carries before it is cut, in bytes.
+type Allowance = Arc<AtomicI64>;
+
+fn unlimited() -> Allowance {
+    Arc::new(AtomicI64::new(i64::MAX))
+}
+
+/// Forwards a TCP port of this machine to the daemon's socket, until the allowance is used up; its
+/// address.
+fn forward(allowance: Allowance) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
         for client in listener.incoming().map_while(Result::ok) {
+            if allowance.load(Ordering::Relaxed) <= 0 {
+                continue;
+            }
             let server = UnixStream::connect("/var/run/docker.sock").unwrap();
             let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            let allowance = allowance.clone();
             thread::spawn(move || {
-                let _ = std::io::copy(&mut from, &mut to);
+                let mut buffer = [0; 4096];
+                while let Ok(n @ 1..) = from.read(&mut buffer) {
+                    let sent = i64::try_from(n).unwrap();
+                    if allowance.fetch_sub(sent, Ordering::Relaxed) < sent {
+                        // As if the daemon had died.
+                        let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                    } else if to.write_all(&buffer[..n]).is_err() {
+                        break;
+                    }
+                }
                 let _ = to.shutdown(Shutdown::Write);
             });
             let (mut from, mut to): (UnixStream, TcpStream) = (server, client);
@@ -41,8 +65,17 @@ fn forward() -> String {
 
 /// The engine behind a port, with a label of its own; none if there is no daemon here.
 fn engine<'a>(fixture: &Fixture, owner: &Owner, shell: &'a Shell) -> Option<Containers<'a>> {
+    engine_at(fixture, owner, shell, &forward(unlimited()))
+}
+
+fn engine_at<'a>(
+    fixture: &Fixture,
+    owner: &Owner,
+    shell: &'a Shell,
+    address: &str,
+) -> Option<Containers<'a>> {
     fixture.docker()?;
-    let service = Service::find(Client::of(Kind::Docker).at(forward())).unwrap();
+    let service = Service::find(Client::of(Kind::Docker).at(address)).unwrap();
     Some(Containers::new(service, owner.clone(), fixture.cache(), shell))
 }
 
@@ -266,4 +299,72 @@ fn a_daemon_that_is_gone_before_files_are_sent() {
     let error = gone.prepare(&image).unwrap_err();
     assert!(matches!(error, EngineError::Load { .. }), "{error:?} for {prepared:?}");
     assert_eq!(error.exit(), Exit::Environment);
+}
+
+#[test]
+fn a_daemon_that_is_lost_while_files_are_sent() {
+    let fixture = Fixture::new();
+    let shell = Shell::silent();
+    let allowance = unlimited();
+    let address = forward(allowance.clone());
+    let image = fixture.probe();
+    let work = fixture.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let large = "0123456789abcde\n".repeat(512 << 10);
+    fs::write(work.join("large"), &large).unwrap();
+    fs::write(work.join("text"), "here").unwrap();
+    let mut command = probe(&["read", "/work/text"]);
+    command.mounts = vec![mount(&work, "/work", Access::ReadOnly)];
+    let owner = Owner::this_process();
+    let Some(engine) = engine_at(&fixture, &owner, &shell, &address) else {
+        return;
+    };
+    engine.prepare(&image).unwrap();
+    allowance.store(1 << 20, Ordering::Relaxed);
+    let error = run(&engine, &image, &command).2.unwrap_err();
+    assert!(matches!(error, EngineError::Transfer { .. }), "{error:?}");
+    assert_eq!(error.exit(), Exit::Environment);
+    snapbox::assert_data_eq!(
+        format!("{error}\nhint: {}\n", error.hint().unwrap()),
+        snapbox::str![[r#"
+docker: could not transfer files: [..]
+hint: look whether the daemon still runs, then repeat the command
+
+"#]]
+    );
+    drop(engine);
+
+    // It is back: what was sent in part is sent whole.
+    allowance.store(i64::MAX, Ordering::Relaxed);
+    let engine = engine_at(&fixture, &owner, &shell, &address).unwrap();
+    assert_eq!(run(&engine, &image, &command).0, "here\n");
+    command.argv = vec!["probe".into(), "read".into(), "/work/large".into()];
+    assert!(run(&engine, &image, &command).0 == large, "it is whole");
+}
+
+#[test]
+fn a_volume_that_nothing_will_use_again_is_found() {
+    let fixture = Fixture::new();
+    let shell = Shell::silent();
+    let work = fixture.path().join("work");
+    fs::create_dir(&work).unwrap();
+    fs::write(work.join("text"), "here").unwrap();
+    let mut command = probe(&["read", "/work/text"]);
+    command.mounts = vec![mount(&work, "/work", Access::ReadOnly)];
+    let Some(engine) = engine(&fixture, &Owner::this_process(), &shell) else {
+        return;
+    };
+    run(&engine, &fixture.probe(), &command).2.unwrap();
+    let client = Client::of(Kind::Docker);
+    let found = || abandoned_volumes(&client, &fixture.cache());
+    assert_eq!(found(), Vec::<String>::new());
+    fs::rename(&work, fixture.path().join("moved")).unwrap();
+    let gone = found();
+    assert_eq!(gone.len(), 1, "its folder is gone");
+    fs::rename(fixture.path().join("moved"), &work).unwrap();
+    assert_eq!(found(), Vec::<String>::new());
+    fs::remove_dir_all(fixture.cache().root().join("sent")).unwrap();
+    assert_eq!(found(), gone, "its index is gone");
+    drop(engine);
+    duct::cmd!("docker", "volume", "rm", "--force", &gone[0]).stdout_null().run().unwrap();
 }

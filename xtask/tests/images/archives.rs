@@ -241,7 +241,7 @@ fn takes_one_folder_of_a_wheel() {
         ("zig-1.dist-info/RECORD", 0o644, ""),
     ]);
     let path = bench.put("a.whl", &bytes);
-    let mut member = wheel::open(&path, "zig 1", "zig", "usr/lib/zig").unwrap();
+    let mut member = wheel::open(&path, "zig 1", "zig", "usr/lib/zig", 1 << 20).unwrap();
     let found: Vec<(&str, u32)> =
         member.entries.iter().map(|entry| (entry.path.as_str(), entry.mode)).collect();
     assert_eq!(found, [("usr/lib/zig/zig", 0o755), ("usr/lib/zig/lib/a.h", 0o644)]);
@@ -255,7 +255,8 @@ fn takes_one_folder_of_a_wheel() {
 fn refuses_wheels_that_attack_or_are_none() {
     let bench = Workbench::new();
     let check = |bytes: &[u8], expected: &str| {
-        let error = wheel::open(&bench.put("a.whl", bytes), "zig 1", "zig", "usr").unwrap_err();
+        let error =
+            wheel::open(&bench.put("a.whl", bytes), "zig 1", "zig", "usr", 1 << 20).unwrap_err();
         assert_eq!(error.to_string(), expected);
     };
     check(

@@ -1,6 +1,5 @@
 //! A Debian archive of a few packages, signed by a key made here and served from this process.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -86,26 +85,61 @@ impl World {
 
     /// Adds a package; it is in the index after the next [`World::publish`].
     pub(crate) fn package(&mut self, name: &str, version: &str, depends: &str, items: &[Item]) {
+        let entry = self.put_package("", name, version, depends, items);
+        self.index.push_str(&entry);
+    }
+
+    /// Serves a package below `base` and gives its paragraph of the index there.
+    fn put_package(
+        &self,
+        base: &str,
+        name: &str,
+        version: &str,
+        depends: &str,
+        items: &[Item],
+    ) -> String {
         let bytes = package("data.tar.xz", &xz(&tar(items)));
         let path = format!("pool/{name}_{version}.deb");
-        let _ = write!(
-            self.index,
+        let entry = format!(
             "Package: {name}\nVersion: {version}\nArchitecture: amd64\nDepends: {depends}\n\
              Filename: {path}\nSize: {}\nSHA256: {}\n\n",
             bytes.len(),
             Digest::of(&bytes)
         );
-        self.server.put(&path, Route::Whole(bytes));
+        self.server.put(&format!("{base}{path}"), Route::Whole(bytes));
+        entry
     }
 
     /// Signs and serves the suite `test`.
     pub(crate) fn publish(&self) {
-        let index = xz(self.index.as_bytes());
+        self.put_suite("", "test", &self.index, |release| release);
+    }
+
+    /// Signs and serves below `security/` the suite `test-security` of one package, to be believed until
+    /// a date.
+    pub(crate) fn publish_security(
+        &self,
+        (name, version): (&str, &str),
+        items: &[Item],
+        valid_until: &str,
+    ) {
+        let entry = self.put_package("security/", name, version, "", items);
+        let head = format!("Label: Debian-Security\nValid-Until: {valid_until}\n");
+        self.put_suite("security/", "test-security", &entry, |release| {
+            release
+                .replace("Label: Debian\n", &head)
+                .replace("Codename: test\n", "Codename: test-security\n")
+        });
+    }
+
+    fn put_suite(&self, base: &str, suite: &str, index: &str, edit: impl Fn(String) -> String) {
+        let index = xz(index.as_bytes());
         let digest = Digest::of(&index);
         let release =
             release(&format!(" {digest} {} main/binary-amd64/Packages.xz\n", index.len()));
-        self.server.put("dists/test/InRelease", Route::Whole(self.key.sign(&release)));
-        let by_hash = format!("dists/test/main/binary-amd64/by-hash/SHA256/{digest}");
+        let signed = Route::Whole(self.key.sign(&edit(release)));
+        self.server.put(&format!("{base}dists/{suite}/InRelease"), signed);
+        let by_hash = format!("{base}dists/{suite}/main/binary-amd64/by-hash/SHA256/{digest}");
         self.server.put(&by_hash, Route::Whole(index));
     }
 

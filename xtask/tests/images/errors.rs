@@ -14,7 +14,7 @@ use snapbox::str;
 use crate::debian::World;
 use crate::fixture::file;
 
-fn images(world: &World) -> Images {
+pub(crate) fn images(world: &World) -> Images {
     let cache = Cache::at(world.path().join("cache")).unwrap();
     Images::open(world.recipes(), cache).with_mirrors(vec![world.server.url("")])
 }
@@ -235,7 +235,7 @@ fn no_mirror_at_all() {
 }
 
 /// A runner of an image in which nothing works.
-struct Fails;
+pub(crate) struct Fails;
 
 impl Runner for Fails {
     fn run(&self, _: &Image, _: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -253,7 +253,7 @@ impl Runner for Silent {
 }
 
 /// A runner that writes what a compilation of std would, then what a linker says.
-struct Writes(&'static [(&'static str, &'static str)]);
+pub(crate) struct Writes(pub(crate) &'static [(&'static str, &'static str)]);
 
 impl Runner for Writes {
     fn run(&self, _: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -267,12 +267,12 @@ impl Runner for Writes {
     }
 }
 
-const STD: &str =
+pub(crate) const STD: &str =
     "packages = [\"tool\"]\n[[std]]\ntarget = \"x86_64-pc-windows-gnu\"\nsource = \"lib\"\n";
 const TOOLCHAIN: &str = "[[toolchain]]\ntarget = \"x86_64-pc-windows-gnu\"\ncrt = \"msvcrt\"\n\
                          linker = { name = \"ld\", command = [\"ld\", \"--version\"] }\n";
 
-fn lock(world: &World, runner: &dyn Runner) -> Result<Image, ImageError> {
+pub(crate) fn lock(world: &World, runner: &dyn Runner) -> Result<Image, ImageError> {
     let mut made = images(world).lock(&["a".into()], runner, &Shell::silent())?;
     Ok(made.pop().unwrap())
 }

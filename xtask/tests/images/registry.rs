@@ -6,10 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use keyway_xtask::image::http::Http;
+use keyway_xtask::image::registry::{self, Access};
+use keyway_xtask::shell::Shell;
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::debian::World;
+use crate::errors::{Fails, STD, Writes, images, lock};
 use crate::lifecycle::{digests, world};
+use crate::server::Route;
 
 /// A registry of its own on this machine; ends with the test.
 struct Registry {
@@ -110,6 +116,17 @@ fn what_one_machine_pushes_another_pulls() {
     let requests = world.server.log().len();
     let built = run(&world, &nobody, &["build", "--registry", &registry.repository()]);
     assert_eq!(digests(&succeed(&built)), locked);
+    assert_eq!(world.server.log().len(), requests, "no mirror was asked");
+
+    // What is there need not be made here to be pushed or exported.
+    wipe(&world);
+    let again = succeed(&run(&world, &nobody, &["push", &registry.repository()]));
+    assert_eq!(again.matches("\"sent\":0").count(), 2, "{again}");
+    wipe(&world);
+    let archive = world.path().join("images.tar");
+    let archive = archive.to_str().unwrap();
+    let export = ["export", "--output", archive, "--registry", &registry.repository()];
+    succeed(&run(&world, &nobody, &export));
     assert_eq!(world.server.log().len(), requests, "no mirror was asked");
 
     // The same by the environment.
@@ -226,4 +243,92 @@ fn who_is_logged_in_is_admitted() {
     // A helper that is not there.
     login("{\"credsStore\":\"nowhere\"}");
     refused("could not run `docker-credential-nowhere get`");
+}
+
+#[test]
+fn a_standard_library_that_is_pulled_needs_no_source() {
+    let Some(registry) = Registry::start("") else { return };
+    let world = World::new();
+    world.recipe("a", STD);
+    let image = lock(&world, &Writes(&[("lib/libstd-1.rlib", "std")])).unwrap();
+    let repository = registry::repository(&registry.repository()).unwrap();
+    registry::Registry::new(&repository, Access::Push, &Http::new()).push(&image).unwrap();
+    wipe(&world);
+    let requests = world.server.log().len();
+    let images = images(&world).with_registry(Some(repository));
+    images.ensure_all(&["a".into()], 2, &Fails, &Shell::silent()).unwrap();
+    assert_eq!(world.server.log().len(), requests, "neither packages nor source were asked for");
+}
+
+/// What `openssl` makes of `input`.
+fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let run = duct::cmd("openssl", arguments).stdin_bytes(input).stdout_capture().stderr_null();
+    run.run().unwrap().stdout
+}
+
+fn base64(bytes: &[u8]) -> String {
+    String::from_utf8(openssl(&["base64", "-A"], bytes)).unwrap()
+}
+
+/// A token that allows `actions` in the repository, signed by the key whose certificate the registry
+/// knows.
+fn token(folder: &Path, actions: &[&str]) -> String {
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let url_safe = |bytes: &[u8]| {
+        base64(bytes).replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned()
+    };
+    let der = openssl(&["x509", "-in", &file("cert.pem"), "-outform", "DER"], b"");
+    let head = json!({ "typ": "JWT", "alg": "RS256", "x5c": [base64(&der)] });
+    let access = json!([{ "type": "repository", "name": "team/images", "actions": actions }]);
+    let claims = json!({
+        "iss": "issuer", "sub": "u", "aud": "registry", "jti": "1",
+        "exp": 4_000_000_000_u64, "nbf": 0, "iat": 0, "access": access,
+    });
+    let text = [head, claims].map(|part| url_safe(part.to_string().as_bytes())).join(".");
+    let signature = openssl(&["dgst", "-sha256", "-sign", &file("key.pem")], text.as_bytes());
+    json!({ "token": format!("{text}.{}", url_safe(&signature)) }).to_string()
+}
+
+#[test]
+fn a_token_is_fetched_with_the_users_password() {
+    let world = world();
+    let keys = tempfile::tempdir().unwrap();
+    let file = |name: &str| keys.path().join(name).to_str().unwrap().to_owned();
+    let (key, certificate) = (file("key.pem"), file("cert.pem"));
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=issuer"])
+        .args(["-days", "2", "-keyout", &key, "-out", &certificate])
+        .output();
+    if made.is_err() {
+        eprintln!("skipped: `openssl` is not installed");
+        return;
+    }
+    let auth = format!(
+        "auth: {{ token: {{ realm: \"{}\", service: registry, issuer: issuer, rootcertbundle: \"{certificate}\" }} }}\n",
+        world.server.url("token"),
+    );
+    let Some(registry) = Registry::start(&auth) else { return };
+    let locked = digests(&world.succeed(&["lock"]));
+    for actions in ["pull", "pull,push"] {
+        let path = format!("token?service=registry&scope=repository:team/images:{actions}");
+        let actions: Vec<&str> = actions.split(',').collect();
+        world.server.put(&path, Route::Private(token(keys.path(), &actions).into()));
+    }
+    let docker = world.path().join("docker");
+    fs::create_dir(&docker).unwrap();
+    let (host, repository) = (registry.host(), registry.repository());
+    let refused = run(&world, &docker, &["push", &repository]);
+    assert_eq!(refused.status.code(), Some(4));
+    let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(stderr.contains(&format!("hint: `docker login {host}`")), "{stderr}");
+
+    let login = format!("{{\"auths\":{{\"{host}\":{{\"auth\":\"dTpw\"}}}}}}");
+    fs::write(docker.join("config.json"), login).unwrap();
+    succeed(&run(&world, &docker, &["push", &repository]));
+    wipe(&world);
+    let requests = world.server.log();
+    let built = run(&world, &docker, &["build", "--registry", &repository]);
+    assert_eq!(digests(&succeed(&built)), locked);
+    let since = world.server.log().split_off(requests.len());
+    assert!(since.iter().all(|path| path.starts_with("token?")), "only tokens: {since:?}");
 }

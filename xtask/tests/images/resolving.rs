@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use keyway_xtask::image::Package;
+use keyway_xtask::image::debian::DebianArchive;
 use keyway_xtask::image::recipe::Omission;
 use keyway_xtask::image::resolve::{Index, ResolveError};
 use snapbox::str;
@@ -31,7 +32,7 @@ fn closure(
     below: &[(&str, &str)],
 ) -> Result<Vec<String>, ResolveError> {
     let text = index(lines);
-    let index = Index::parse(&text, "amd64")?;
+    let index = Index::parse(&[(DebianArchive::Main, &text)], "amd64")?;
     let roots: Vec<String> = roots.iter().map(|name| (*name).to_owned()).collect();
     let without: Vec<Omission> =
         without.iter().map(|name| Omission { package: (*name).into(), why: "x".into() }).collect();
@@ -108,7 +109,7 @@ fn takes_providers_of_a_virtual_package() {
 #[test]
 fn takes_the_latest_of_several_versions() {
     let text = index(&["a 2", "a 10", "a 9"]);
-    let index = Index::parse(&text, "amd64").unwrap();
+    let index = Index::parse(&[(DebianArchive::Main, &text)], "amd64").unwrap();
     assert_eq!(index.package("a").unwrap().version, "10");
 }
 
@@ -160,7 +161,8 @@ fn refuses_an_index_that_is_damaged() {
         str!["could not read the dependencies of `a`"],
     );
     let check = |text: &str, expected: &str| {
-        let read = Index::parse(text, "amd64").and_then(|index| index.package("a"));
+        let read = Index::parse(&[(DebianArchive::Main, text)], "amd64")
+            .and_then(|index| index.package("a"));
         assert_eq!(read.unwrap_err().to_string(), expected);
     };
     check("Version: 1\n", "the index entry of `?` has no usable field `Package`");

@@ -3,6 +3,7 @@
 use keyway_manifest::Digest;
 use keyway_xtask::cache::Cache;
 use keyway_xtask::image::Package;
+use keyway_xtask::image::debian::DebianArchive;
 use keyway_xtask::image::download::{DownloadError, Downloads};
 use keyway_xtask::image::http::{Expected, Http, HttpError};
 use keyway_xtask::image::mirror::Mirrors;
@@ -115,11 +116,12 @@ fn fetch(servers: &[&Server], folder: &TempDir) -> Result<(), DownloadError> {
         name: "x".into(),
         version: "1".into(),
         architecture: "all".into(),
+        archive: DebianArchive::Main,
         path: "pool/x.deb".into(),
         size: content().len() as u64,
         sha256: Digest::of(content()),
     };
-    downloads.packages(&Http::new(), &Mirrors::new("trixie", &user, &[], None), &[&package])
+    downloads.packages(&Http::new(), &Mirrors::new("trixie", &user, &[], &[]), &[&package])
 }
 
 #[test]
@@ -158,9 +160,15 @@ fn asks_the_machines_mirrors_only_if_they_say_that_they_are_debians() {
     let release = |origin: &str| Route::Whole(format!("Origin: {origin}\nLabel: Debian\n").into());
     debian.put("dists/trixie/InRelease", release("Debian"));
     other.put("dists/trixie/InRelease", release("Example"));
-    let machine = [silent.url(""), other.url(""), debian.url("")];
-    let mirrors = Mirrors::new("trixie", &[], &machine, None);
+    let security = Server::start();
+    let label = b"Origin: Debian\nLabel: Debian-Security\n".to_vec();
+    security.put("dists/trixie-security/InRelease", Route::Whole(label.clone()));
+    // A mirror of the one archive is none of the other, wherever its release file lies.
+    security.put("dists/trixie/InRelease", Route::Whole(label));
+    let machine = [silent.url(""), other.url(""), security.url(""), debian.url("")];
+    let mirrors = Mirrors::new("trixie", &[], &machine, &[]);
     let http = Http::new();
-    let addresses: Vec<String> = mirrors.addresses(&http, "pool/x.deb").collect();
-    assert_eq!(addresses, [debian.url("pool/x.deb")]);
+    let addresses = |archive| mirrors.addresses(&http, archive, "pool/x.deb").collect::<Vec<_>>();
+    assert_eq!(addresses(DebianArchive::Main), [debian.url("pool/x.deb")]);
+    assert_eq!(addresses(DebianArchive::Security), [security.url("pool/x.deb")]);
 }

@@ -120,7 +120,11 @@ fn reads_the_keys_that_are_committed() {
     // As Debian publishes them.
     assert_eq!(
         found,
-        ["04b54c3cdca79751b16bc6b5225629df75b188bd", "41587f7db8c774bccf131416762f67a0b2c39de4"]
+        [
+            "04b54c3cdca79751b16bc6b5225629df75b188bd",
+            "5e04a1e3223a19a20706e20f9904613d4cce68c6",
+            "41587f7db8c774bccf131416762f67a0b2c39de4",
+        ]
     );
 }
 

@@ -54,16 +54,8 @@ pub(super) fn measure(workspace: &Workspace, shell: &Shell) -> Result<Vec<Figure
         }
         let peer_value = median_ms(&mut bare);
         let figure = |what: &str, times: &mut [Duration]| {
-            let value = median_ms(times);
-            Figure {
-                event: "figure".to_owned(),
-                name: format!("{name}, {what} command"),
-                value,
-                unit: "ms".to_owned(),
-                peer: "a process on this machine".to_owned(),
-                peer_value,
-                ratio: value / peer_value,
-            }
+            let name = format!("{name}, {what} command");
+            Figure::new(name, "ms", median_ms(times), "a process on this machine", peer_value)
         };
         figures.push(figure("first", &mut first));
         figures.push(figure("later", &mut later));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{OnDemand, Selection, names, open};
+use super::{OnDemand, Selection, Source, names, open};
 use crate::container::Image;
 use crate::failure::Failure;
 use crate::image::transport;
@@ -15,6 +15,8 @@ use crate::workspace::Workspace;
 pub(super) struct Args {
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    source: Source,
     /// The archive to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -29,7 +31,7 @@ struct Exported<'a> {
 }
 
 pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let images = open(&args.selection, workspace)?;
+    let images = open(&args.selection, workspace)?.with_registry(args.source.registry.clone());
     let runner = OnDemand::new(args.selection.engine, workspace, shell)?;
     let mut made = Vec::new();
     for name in names(&args.selection, &images)? {

@@ -1,4 +1,5 @@
-//! `images gc`: removes what no lock needs, from the cache and, if asked, from Docker and Podman.
+//! `images gc`: removes what no lock and no workspace needs, from the cache and, if asked, from Docker and
+//! Podman.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +7,11 @@ use duct::cmd;
 use serde::Serialize;
 
 use super::{Selection, open};
+use crate::cache::Cache;
+use crate::engine::{Client, Kind, abandoned_volumes};
 use crate::failure::Failure;
 use crate::shell::Shell;
+use crate::vendor;
 use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -17,7 +21,8 @@ pub(super) struct Args {
     /// Show what would be removed
     #[arg(long)]
     dry_run: bool,
-    /// Also remove the images that Docker and Podman were given and no lock names
+    /// Also remove what Docker and Podman were given: images that no lock names, and volumes of folders
+    /// that are gone
     #[arg(long)]
     loaded: bool,
 }
@@ -31,7 +36,12 @@ enum Event<'a> {
 
 pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(&args.selection, workspace)?;
-    let garbage = if args.dry_run { images.garbage()? } else { images.collect(shell)? };
+    let cache = Cache::open()?;
+    let garbage = if args.dry_run {
+        [images.garbage()?, vendor::garbage(&cache)?].concat()
+    } else {
+        [images.collect(shell)?, vendor::collect(&cache, shell)?].concat()
+    };
     let verb = if args.dry_run { "Garbage" } else { "Removed" };
     for item in &garbage {
         shell.detail(verb, item.path.display());
@@ -40,14 +50,20 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     }
     let needed = images.needed()?;
     let mut n_loaded = 0;
-    let clients: &[&str] = if args.loaded { &["docker", "podman"] } else { &[] };
-    for client in clients.iter().copied() {
-        for (id, name) in loaded(client).into_iter().filter(|(id, _)| !is_needed(id, &needed)) {
+    let kinds: &[Kind] = if args.loaded { &[Kind::Docker, Kind::Podman] } else { &[] };
+    for kind in kinds.iter().copied() {
+        let client = kind.name();
+        let images = loaded(client).into_iter().filter(|(id, _)| !is_needed(id, &needed));
+        let images = images.map(|(id, name)| ("image", id, name));
+        let volumes = abandoned_volumes(&Client::of(kind), &cache).into_iter();
+        let volumes = volumes.map(|name| ("volume", name.clone(), name));
+        for (noun, id, name) in images.chain(volumes) {
+            // One that is in use stays.
             if args.dry_run
-                || cmd!(client, "image", "rm", &id).stdout_null().stderr_null().run().is_ok()
+                || cmd!(client, noun, "rm", &id).stdout_null().stderr_null().run().is_ok()
             {
                 n_loaded += 1;
-                shell.detail(verb, format_args!("{name} from {client}"));
+                shell.detail(verb, format_args!("{noun} {name} from {client}"));
                 shell.event(&Event::Removed { what: &format!("{client} {name}"), size: None });
             }
         }

@@ -30,7 +30,8 @@ struct Push<'a> {
 }
 
 pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let images = open(&args.selection, workspace)?;
+    // A layer that is there already need not be made here.
+    let images = open(&args.selection, workspace)?.with_registry(Some(args.repository.clone()));
     let runner = OnDemand::new(args.selection.engine, workspace, shell)?;
     let mut registry = Registry::new(&args.repository, Access::Push, &Http::new());
     for name in names(&args.selection, &images)? {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{OnDemand, Selection, names, open, report, write_trusted_set};
 use crate::failure::{Exit, Failure};
-use crate::image::Change;
+use crate::image::{Change, Outlook, Suites};
 use crate::shell::Shell;
 use crate::workspace::Workspace;
 
@@ -15,6 +15,9 @@ pub(super) struct Args {
     /// Change nothing; say whether there is something newer, and what the mirrors no longer have
     #[arg(long)]
     check: bool,
+    /// Take packages from the suite of security updates too; the images do so from then on
+    #[arg(long)]
+    security: bool,
 }
 
 #[derive(Serialize)]
@@ -46,19 +49,19 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         }
         n_changes += changes.len();
     };
+    let suites = if args.security { Suites::WithSecurity } else { Suites::AsLocked };
     if args.check {
-        for image in &names {
-            let outlook = images.outlook(image, shell)?;
-            say(image, &outlook.changes);
-            for package in &outlook.gone {
+        for Outlook { image, changes, gone } in &images.outlooks(&names, suites, shell)? {
+            say(image, changes);
+            for package in gone {
                 shell.data(format_args!("{image}: no mirror has {package} any more"));
                 shell.event(&Event::Gone { image, package });
             }
-            n_gone += outlook.gone.len();
+            n_gone += gone.len();
         }
     } else {
         let runner = OnDemand::new(args.selection.engine, workspace, shell)?;
-        for (made, changes) in images.update(&names, &runner, shell)? {
+        for (made, changes) in images.update(&names, suites, &runner, shell)? {
             say(&made.name, &changes);
             report(&[made], shell);
         }
