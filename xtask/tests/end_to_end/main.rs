@@ -140,6 +140,22 @@ fn unit_tests_run_on_the_target() {
     }
 }
 
+/// In a root of nothing but its C library: what target and libc it has, a host finds out by itself.
+#[test]
+fn plugins_for_glibc_run_on_the_oldest_debian() {
+    let copy = Copy::new("oldest");
+    let targets = copy.path("targets.toml");
+    let text = fs::read_to_string(&targets).expect("read");
+    let own = "runner = {} # the image that builds it runs it";
+    assert!(text.contains(own), "the target's runner is described in other words");
+    fs::write(&targets, text.replace(own, "runner = { image = \"oldest\" }")).expect("write");
+    let of = ["--engine", "sandbox", "--target", "x86_64-unknown-linux-gnu"];
+    let built = events(copy.xtask(&[&["build-plugins"], &of[..]].concat()));
+    let tested = events(copy.xtask(&[&["test-plugins"], &of[..]].concat()));
+    let passed = tested.iter().filter(|event| event["passed"] == true).count();
+    assert_eq!(passed, fresh(&built).len(), "{tested:#?}");
+}
+
 #[test]
 fn no_path_of_a_build_is_in_a_library() {
     let root = BUILT.path("");
