@@ -31,11 +31,6 @@ use crate::vendor::{self, Vendored};
 use crate::verdict;
 use crate::workspace::{Dependencies, Workspace};
 
-/// A library of the machine would make a plugin depend on who built it.
-const NO_PKG_CONFIG: &str = "a build script asked pkg-config for a library, and images have none: let the \
-    crate build its own copy (a feature such as `bundled`, `vendored` or `static`), or give the image the \
-    library and pkgconf (docker/README.md)";
-
 /// What a build works with.
 pub struct Build<'a> {
     /// The workspace.
@@ -179,12 +174,7 @@ impl Build<'_> {
             Err(error @ EngineError::CommandFailed { status: Status::Code(101), .. }) => {
                 if built.n_errors == 0 {
                     // No compiler has said why: a build script failed, or cargo itself.
-                    let asks_pkg_config = error.to_string().contains("pkg-config");
-                    let mut failure = Failure::from(error);
-                    if asks_pkg_config {
-                        failure.hint = Some(NO_PKG_CONFIG.to_owned());
-                    }
-                    self.shell.failure(&failure);
+                    self.shell.failure(&error.into());
                 }
                 Ok(built)
             }
