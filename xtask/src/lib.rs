@@ -29,6 +29,7 @@ pub mod shell;
 pub mod source;
 pub mod survey;
 pub mod targets;
+pub mod time;
 pub mod vendor;
 pub mod verdict;
 pub mod workspace;
