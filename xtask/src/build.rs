@@ -282,6 +282,7 @@ impl Build<'_> {
                 extra,
                 library: manifest.artifact.sha256,
                 manifest: Digest::of(manifest.to_json()),
+                run: false,
             };
             replaced.push((wanted.clone(), record, manifest));
         }

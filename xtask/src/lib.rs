@@ -27,6 +27,7 @@ pub mod run;
 pub mod runner;
 pub mod shell;
 pub mod source;
+pub mod standing;
 pub mod survey;
 pub mod targets;
 pub mod time;

@@ -160,6 +160,9 @@ pub struct Record {
     pub library: Digest,
     /// Digest of the manifest.
     pub manifest: Digest,
+    /// Whether it has since been loaded and called on its target.
+    #[serde(default)]
+    pub run: bool,
 }
 
 impl Step {
@@ -328,6 +331,9 @@ fn environment(
         (format!("CC_{triple}"), spec.cc.clone()),
         (format!("AR_{triple}"), spec.ar.clone()),
         ("KEYWAY_TOOLCHAIN_HASH".to_owned(), toolchain.to_string()),
+        // A pkg-config that the image has finds what is in the image, so crossing is no danger.
+        ("PKG_CONFIG_ALLOW_CROSS".to_owned(), "1".to_owned()),
+        ("PKG_CONFIG_ALL_STATIC".to_owned(), "1".to_owned()),
         ("SOURCE_DATE_EPOCH".to_owned(), image.epoch.to_string()),
         ("ZIG_GLOBAL_CACHE_DIR".to_owned(), ZIG.to_owned()),
         ("ZIG_LOCAL_CACHE_DIR".to_owned(), ZIG.to_owned()),

@@ -40,6 +40,13 @@ impl Records {
         self.all.entry(target.clone()).or_default().insert(plugin.to_owned(), record);
     }
 
+    /// Remembers whether an artifact was loaded and called on its target.
+    pub fn set_run(&mut self, target: &Triple, plugin: &str, run: bool) {
+        if let Some(record) = self.all.get_mut(target).and_then(|all| all.get_mut(plugin)) {
+            record.run = run;
+        }
+    }
+
     /// Writes the records.
     ///
     /// # Errors

@@ -82,6 +82,14 @@ pub struct Runner {
     pub paths: Paths,
 }
 
+impl Runner {
+    /// Its first word, or what takes the place of one.
+    pub fn name(&self) -> &str {
+        let word = self.command.first().or(self.image.as_ref());
+        word.map_or("natively", |word| word.rsplit('/').next().unwrap_or(word))
+    }
+}
+
 /// How a program spells the paths of the image that it runs in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

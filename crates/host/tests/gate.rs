@@ -153,6 +153,15 @@ fn finds_the_c_library_of_this_process() {
     assert_eq!(format!("{} {}", libc.family, libc.floor.expect("a version")), version);
 }
 
+/// By what its compiler built it for; the end-to-end tests ask it where no program is there to be run.
+#[test]
+fn knows_its_own_target() {
+    let output = Command::new("rustc").arg("-vV").output().expect("rustc");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let host = told.lines().find_map(|line| line.strip_prefix("host: "));
+    assert_eq!(Expectation::this_process().target.as_str(), host.expect("a host"));
+}
+
 #[test]
 fn toolchains() {
     let plugin = Plugin::new();
@@ -321,26 +330,38 @@ fn odd_hosts() {
         manifest.artifact.size = bytes.len() as u64;
         manifest.artifact.sha256 = keyway_manifest::Digest::of(&bytes);
         let plugin = Plugin::of(&bytes, manifest);
-        let codes = codes(&plugin.library, Expectation::for_target(host.parse().expect("one")));
+        let musl = Libc { family: LibcFamily::Musl, floor: None };
+        let expectation = Expectation {
+            libc: host.ends_with("-musl").then_some(musl),
+            ..Expectation::for_target(host.parse().expect("a triple"))
+        };
+        let codes = codes(&plugin.library, expectation);
         let is_first = |code: &Code| {
             matches!(
                 code,
-                Code::WrongFormat | Code::WrongMachine | Code::WrongSystem | Code::WrongTarget
+                Code::WrongFormat
+                    | Code::WrongMachine
+                    | Code::WrongSystem
+                    | Code::WrongTarget
+                    | Code::LibcFamily
             )
         };
         codes.into_iter().filter(is_first).collect::<Vec<_>>()
     };
     let (gnu, musl) = ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl");
-    assert_eq!(refused("elf-x86_64.so", gnu, musl), [Code::WrongTarget]);
+    assert_eq!(refused("elf-x86_64.so", gnu, musl), [Code::WrongTarget, Code::LibcFamily]);
     assert_eq!(refused("elf-musl.so", musl, gnu), [Code::WrongTarget]);
     let both = [Code::WrongMachine, Code::WrongTarget];
     let (arm, arm32) = ("aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf");
     assert_eq!(refused("elf-aarch64.so", arm, arm32), both);
+    assert_eq!(refused("elf-armv7.so", arm32, arm), both);
+    assert_eq!(refused("elf-armv7.so", arm32, arm32), []);
     assert_eq!(refused("elf-x86_64.so", gnu, "i686-unknown-linux-gnu"), both);
     assert_eq!(refused("elf-i686.so", "i686-unknown-linux-gnu", gnu), both);
     assert_eq!(refused("elf-s390x.so", "s390x-unknown-linux-gnu", gnu), both);
     let (mingw, msvc) = ("x86_64-pc-windows-gnu", "x86_64-pc-windows-msvc");
     assert_eq!(refused("pe-x86_64.dll", mingw, msvc), [Code::WrongTarget]);
+    assert_eq!(refused("pe-x86_64.dll", mingw, "x86_64-pc-windows-gnullvm"), [Code::WrongTarget]);
     assert_eq!(refused("pe-x86_64.dll", mingw, mingw), []);
 }
 

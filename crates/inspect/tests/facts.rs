@@ -41,6 +41,11 @@ fn elf_aarch64() {
     check("elf-aarch64.so");
 }
 
+#[test]
+fn elf_armv7() {
+    check("elf-armv7.so");
+}
+
 /// Big-endian.
 #[test]
 fn elf_s390x() {

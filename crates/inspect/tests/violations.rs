@@ -5,8 +5,9 @@
 use keyway_inspect::{Details, Facts, Stack, Violation, inspect};
 use snapbox::{assert_data_eq, str};
 
-const LIBRARIES: [&str; 9] = [
+const LIBRARIES: [&str; 10] = [
     "elf-aarch64.so",
+    "elf-armv7.so",
     "elf-i686.so",
     "elf-musl.so",
     "elf-s390x.so",

@@ -104,10 +104,14 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
             // Plugins are optimized as they are delivered; what is around them need not be.
             let step = Step { profile: "dev".to_owned(), ..step.clone() };
             let run = Run { build: &build, step: &step, vendored: &vendored, survey: &survey };
-            run.load(&mut tally)?;
+            let passed = run.load(&mut tally)?;
             if args.unit {
                 run.unit_tests(&mut tally)?;
             }
+            for (plugin, passed) in &passed {
+                survey.records.set_run(&step.target.triple, plugin, *passed);
+            }
+            survey.records.save()?;
         }
     }
     finish(args, &tally, shell)
@@ -149,8 +153,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Loads, calls and unloads every plugin that was delivered.
-    fn load(&self, tally: &mut Tally) -> Result<(), Failure> {
+    /// Loads, calls and unloads every plugin that was delivered; of each, whether it passed.
+    fn load(&self, tally: &mut Tally) -> Result<Vec<(String, bool)>, Failure> {
         let Self { build, step, vendored, survey } = self;
         let target = &step.target.triple;
         let placement = &survey.inputs.placement;
@@ -161,10 +165,12 @@ impl Run<'_> {
         let dist = build.workspace.dist_dir();
         let outcomes =
             runner::run(build.engine, &image, &runner, &program, &dist, &entries, build.shell)?;
+        let mut passed = Vec::new();
         for (entry, outcome) in entries.iter().zip(&outcomes) {
             report(target, &entry.plugin, What::Plugin(outcome), tally, build.shell);
+            passed.push((entry.plugin.clone(), matches!(outcome, Outcome::Passed { .. })));
         }
-        Ok(())
+        Ok(passed)
     }
 
     /// Runs the unit tests of every plugin of the workspace.

@@ -2,19 +2,40 @@
 # No network, no linker and no libc of the target is needed: only rlibs come out. `test` is for the unit
 # tests of plugins. The symbolizer of backtraces is left out: plugins are stripped, so it has nothing to
 # look up, and would be a sixth of the library.
+#
+# One codegen unit, as in rustc's own releases: a quarter less to compile than 16 that are optimized
+# across, and no slower in what is made of it. What only tests and proc macros link is not optimized.
 set -eu
 target=$1
 source=$(readlink -f /usr/lib/rustlib/src/rust)/library
 mkdir -p /out/empty/src /out/lib /out/cargo
 
-cat > /out/empty/Cargo.toml <<'END'
+# Where rustc runs, proc macros do.
+case $(rustc -vV) in
+*"host: $target"*) proc_macro=3 ;;
+*) proc_macro=0 ;;
+esac
+
+cat > /out/empty/Cargo.toml <<END
 [package]
 name = "empty"
 version = "0.0.0"
 edition = "2021"
 
+[profile.release]
+codegen-units = 1
+
 [profile.release.package.compiler_builtins]
 codegen-units = 10000
+
+[profile.release.package.getopts]
+opt-level = 0
+
+[profile.release.package.proc_macro]
+opt-level = $proc_macro
+
+[profile.release.package.test]
+opt-level = 0
 
 [workspace]
 END

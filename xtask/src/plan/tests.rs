@@ -114,6 +114,7 @@ fn freshness_names_the_first_reason() {
         extra: Vec::new(),
         library: digest("library"),
         manifest: digest("manifest"),
+        run: false,
     };
     let judge = |record: Option<&Record>, key: &str, sources: &str, delivered: bool| {
         let sources = digest(sources);

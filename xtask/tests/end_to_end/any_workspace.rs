@@ -15,26 +15,26 @@ const LINUX: &str = "x86_64-unknown-linux-gnu";
 const LINKER: &str = "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER";
 
 /// A folder in which a test lays out what it needs.
-struct Ground {
+pub(crate) struct Ground {
     _dir: TempDir,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl Ground {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().canonicalize().expect("it is there");
         Self { _dir: dir, path }
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path.join(path);
         fs::create_dir_all(path.parent().expect("has one")).expect("create");
         fs::write(path, text).expect("write");
     }
 
     /// A package at `path`; `more` follows `[package]`.
-    fn package(&self, path: &str, name: &str, edition: &str, more: &str, code: &str) {
+    pub(crate) fn package(&self, path: &str, name: &str, edition: &str, more: &str, code: &str) {
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"{edition}\"\n{more}"
         );
@@ -42,7 +42,7 @@ impl Ground {
         self.write(&format!("{path}/src/lib.rs"), code);
     }
 
-    fn run(&self, folder: &str, program: &str, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, folder: &str, program: &str, arguments: &[&str]) -> String {
         let run = cmd(program, arguments).dir(self.path.join(folder)).stdin_null();
         // The machine itself has no wrapper and no other linker either.
         let run = run.env("RUSTC_WRAPPER", "").env("RUSTFLAGS", "").env(LINKER, "cc");
@@ -54,10 +54,10 @@ impl Ground {
     }
 }
 
-const CDYLIB: &str = "[lib]\ncrate-type = [\"cdylib\"]\n";
+pub(crate) const CDYLIB: &str = "[lib]\ncrate-type = [\"cdylib\"]\n";
 
 /// A function with C's calling convention that returns a number.
-fn answer(value: &str) -> String {
+pub(crate) fn answer(value: &str) -> String {
     format!("#[no_mangle]\npub extern \"C\" fn answer() -> u32 {{ {value} }}\n")
 }
 
@@ -80,7 +80,7 @@ fn from_here(from: &Path, to: &Path) -> PathBuf {
 /// The tool is compiled as fast as can be; what it builds is compiled by `release` and its heirs.
 const PROFILE: &str = "[profile.dev]\ndebug = false\n";
 
-fn built(events: &[Value]) -> Vec<String> {
+pub(crate) fn built(events: &[Value]) -> Vec<String> {
     let artifacts = events.iter().filter(|event| event["event"] == "artifact");
     artifacts.map(|event| event["plugin"].as_str().expect("a name").to_owned()).collect()
 }

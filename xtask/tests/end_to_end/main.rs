@@ -5,6 +5,8 @@
 //! that on.
 
 mod any_workspace;
+mod c_and_cpp;
+mod dependencies;
 mod kills;
 mod native;
 mod refusals;
@@ -100,6 +102,15 @@ fn every_plugin_runs_on_its_target() {
         let expected = if runner::obstacle(target).is_none() { (3, 0) } else { (0, 1) };
         assert_eq!((of(triple, "run"), of(triple, "skipped")), expected, "{triple}");
     }
+    // What was seen is what the table of targets says.
+    let rows = self::events(BUILT.xtask(&["targets"]));
+    for row in rows.iter().filter(|event| event["event"] == "target") {
+        let delivered = |what: &str| row["delivered"][what].as_u64();
+        let run = if row.get("runner").is_some() { 3 } else { 0 };
+        assert_eq!(["built", "audited", "run"].map(delivered), [3, 3, run].map(Some), "{row:#}");
+        assert!(delivered("size") > Some(100_000) && row["rebuildable"] == true, "{row:#}");
+    }
+    assert_eq!(rows.len(), targets().iter().count() + 1, "{rows:#?}");
 }
 
 /// A target for each way to run a program: natively, by another libc's loader, by an emulator whose
@@ -127,6 +138,22 @@ fn unit_tests_run_on_the_target() {
         assert!(of("order-match") >= 3 && of("zstd-codec") >= 4, "{target}: {events:#?}");
         assert_eq!(of("greet"), 0, "it has none: {events:#?}");
     }
+}
+
+/// In a root of nothing but its C library: what target and libc it has, a host finds out by itself.
+#[test]
+fn plugins_for_glibc_run_on_the_oldest_debian() {
+    let copy = Copy::new("oldest");
+    let targets = copy.path("targets.toml");
+    let text = fs::read_to_string(&targets).expect("read");
+    let own = "runner = {} # the image that builds it runs it";
+    assert!(text.contains(own), "the target's runner is described in other words");
+    fs::write(&targets, text.replace(own, "runner = { image = \"oldest\" }")).expect("write");
+    let of = ["--engine", "sandbox", "--target", "x86_64-unknown-linux-gnu"];
+    let built = events(copy.xtask(&[&["build-plugins"], &of[..]].concat()));
+    let tested = events(copy.xtask(&[&["test-plugins"], &of[..]].concat()));
+    let passed = tested.iter().filter(|event| event["passed"] == true).count();
+    assert_eq!(passed, fresh(&built).len(), "{tested:#?}");
 }
 
 #[test]

@@ -2,7 +2,6 @@
 //! the Debian packages for both, and is locked here.
 
 use std::fs;
-use std::path::Path;
 
 use crate::workspace::{Copy, events};
 
@@ -128,39 +127,17 @@ fn answer(input: &[u8]) -> String {
     ),
 ];
 
-fn write(path: &Path, text: &str) {
-    fs::create_dir_all(path.parent().expect("has one")).expect("create");
-    fs::write(path, text).expect("write");
-}
-
 /// A workspace of the SDK and the two plugins, of which the Linux target is built in `native`.
 fn workspace() -> Copy {
-    let copy = Copy::new("native");
-    for folder in
-        ["plugins", "xtask", "crates/host", "crates/inspect", "crates/manifest", "crates/cases"]
-    {
-        fs::remove_dir_all(copy.path(folder)).expect("remove");
-    }
-    fs::remove_file(copy.path("Cargo.lock")).expect("remove");
-    let manifest = fs::read_to_string(copy.path("Cargo.toml")).expect("read");
-    let members = manifest.lines().find(|line| line.starts_with("members = ")).expect("members");
-    let manifest = manifest.replace(members, "members = [\"crates/*\", \"plugins/*\"]");
-    fs::write(copy.path("Cargo.toml"), manifest).expect("write");
-    // Tests of the SDK's parts are not of this workspace.
-    for name in ["abi", "macros", "sdk"] {
-        let path = copy.path(&format!("crates/{name}/Cargo.toml"));
-        let text = fs::read_to_string(&path).expect("read");
-        fs::write(&path, text.replace("[dev-dependencies]", "[package.metadata.none]"))
-            .expect("write");
-    }
+    let copy = Copy::of_the_sdk("native");
     let targets = fs::read_to_string(copy.path("targets.toml")).expect("read");
     let default = targets.lines().position(|line| line.starts_with("default = ")).expect("default");
     let targets: Vec<&str> = targets.lines().skip(default + 1).collect();
     // The list may go on over several lines.
     let from = targets.iter().position(|line| line.starts_with("[target.")).expect("a target");
     let targets = targets[from..].join("\n").replacen("image = \"base\"", "image = \"native\"", 1);
-    write(&copy.path("targets.toml"), &format!("default = [\"{LINUX}\"]\n\n{targets}\n"));
-    write(&copy.path("docker/native.toml"), RECIPE);
+    copy.write("targets.toml", &format!("default = [\"{LINUX}\"]\n\n{targets}\n"));
+    copy.write("docker/native.toml", RECIPE);
     for (name, dependency) in [
         (
             "with-bindgen",
@@ -168,16 +145,11 @@ fn workspace() -> Copy {
         ),
         ("with-cmake", "cmake = \"0.1\""),
     ] {
-        let manifest = format!(
-            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\n\
-             crate-type = [\"cdylib\"]\n\n[dependencies]\nkeyway-sdk.workspace = true\n\n\
-             [build-dependencies]\n{dependency}\n"
-        );
-        write(&copy.path(&format!("plugins/{name}/Cargo.toml")), &manifest);
+        copy.plugin(name, &format!("[build-dependencies]\n{dependency}\n"));
     }
     for (path, text) in FILES {
         let more = if path.ends_with("lib.rs") { PLUGIN } else { "" };
-        write(&copy.path(&format!("plugins/{path}")), &format!("{text}{more}"));
+        copy.write(&format!("plugins/{path}"), &format!("{text}{more}"));
     }
     copy
 }
@@ -185,8 +157,7 @@ fn workspace() -> Copy {
 #[test]
 fn bindgen_and_cmake_find_what_they_need() {
     let copy = workspace();
-    let resolve = duct::cmd!("cargo", "generate-lockfile").dir(copy.path("")).stderr_capture();
-    resolve.run().expect("cargo resolves the workspace");
+    copy.resolve();
     copy.xtask(&["images", "lock", "native", "--engine", "sandbox"]);
     let built = events(copy.xtask(&["build-plugins", "--engine", "sandbox"]));
     assert_eq!(built.iter().filter(|event| event["event"] == "artifact").count(), 2, "{built:#?}");

@@ -31,6 +31,49 @@ impl Copy {
         Self { dir, root }
     }
 
+    /// A copy of the SDK alone, with the images, targets and plugins still to be written.
+    pub(crate) fn of_the_sdk(name: &str) -> Self {
+        let copy = Self::new(name);
+        for folder in
+            ["plugins", "xtask", "crates/host", "crates/inspect", "crates/manifest", "crates/cases"]
+        {
+            fs::remove_dir_all(copy.path(folder)).expect("remove");
+        }
+        fs::remove_file(copy.path("Cargo.lock")).expect("remove");
+        let text = fs::read_to_string(copy.path("Cargo.toml")).expect("read");
+        let members = text.lines().find(|line| line.starts_with("members = ")).expect("members");
+        copy.write("Cargo.toml", &text.replace(members, "members = [\"crates/*\", \"plugins/*\"]"));
+        // Tests of the SDK's parts are not of this workspace.
+        for name in ["abi", "macros", "sdk"] {
+            let path = format!("crates/{name}/Cargo.toml");
+            let text = fs::read_to_string(copy.path(&path)).expect("read");
+            copy.write(&path, &text.replace("[dev-dependencies]", "[package.metadata.none]"));
+        }
+        copy
+    }
+
+    /// Writes a file.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().expect("has one")).expect("create");
+        fs::write(path, text).expect("write");
+    }
+
+    /// Writes the manifest of a plugin that uses the SDK; `more` goes on after `[dependencies]`.
+    pub(crate) fn plugin(&self, name: &str, more: &str) {
+        let manifest = format!(
+            "[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n[lib]\n\
+             crate-type = [\"cdylib\"]\n\n[dependencies]\nkeyway-sdk.workspace = true\n{more}"
+        );
+        self.write(&format!("plugins/{name}/Cargo.toml"), &manifest);
+    }
+
+    /// Writes the lock file.
+    pub(crate) fn resolve(&self) {
+        let resolve = duct::cmd!("cargo", "generate-lockfile").dir(&self.root);
+        resolve.stderr_capture().run().expect("cargo resolves the workspace");
+    }
+
     /// A path in the copy.
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
         assert!(self.dir.path().is_dir(), "the copy lives as long as this value");

@@ -121,6 +121,8 @@ fn reads_the_keys_that_are_committed() {
     assert_eq!(
         found,
         [
+            "1f89983e0081fde018f3cc9673a4f27b8dd47936",
+            "a4285295fc7b1a81600062a9605c66f00d6c9793",
             "04b54c3cdca79751b16bc6b5225629df75b188bd",
             "5e04a1e3223a19a20706e20f9904613d4cce68c6",
             "41587f7db8c774bccf131416762f67a0b2c39de4",

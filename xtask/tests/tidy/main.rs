@@ -27,6 +27,8 @@ const UNSAFE: &[&str] = &[
     "xtask/src/engine/",
     // Texts of plugins that it builds.
     "xtask/tests/end_to_end/any_workspace.rs",
+    "xtask/tests/end_to_end/c_and_cpp.rs",
+    "xtask/tests/end_to_end/dependencies.rs",
     // Plugins in its text that call C.
     "xtask/tests/end_to_end/native.rs",
 ];

@@ -30,6 +30,8 @@ const ORDER: &[&[&str]] = &[
     // Looks at all of the above to say what a plan must do; carries it out, from images to `dist/`.
     &["survey"],
     &["build"],
+    // Looks at what was delivered.
+    &["standing"],
     // Runs what was delivered.
     &["runner"],
     // Commands join the stages; the command line joins the commands.
