@@ -68,12 +68,7 @@ impl Images {
         shell: &Shell,
         mut hand_over: impl FnMut(&str, &Verdict),
     ) -> Result<(), ImageError> {
-        let _lock = self.cache.lock("verify", shell)?;
         let parent = self.cache.dir("tmp/verify")?;
-        // A run that was killed left its store behind.
-        fs::remove_dir_all(&parent)
-            .and_then(|()| fs::create_dir(&parent))
-            .map_err(CacheError::io("clear", &parent))?;
         let folder = tempfile::Builder::new()
             .prefix("store-")
             .tempdir_in(&parent)
