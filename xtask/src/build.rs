@@ -269,7 +269,7 @@ impl Build<'_> {
             let path = delivery.place(&artifact.bytes, &manifest)?;
             if let Err(rejection) = verdict::of_build(step, wanted, &path) {
                 self.shell.warn(&rejection);
-                for line in verdict::floor_breakers(step, &manifest, &artifact) {
+                for line in verdict::culprits(step, wanted, &artifact) {
                     self.shell.warn(&line);
                 }
                 delivery.withdraw(&step.target.triple, name);

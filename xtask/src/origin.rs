@@ -1,9 +1,9 @@
-//! Where a symbol in a library came from: the objects of a cargo run that leave it undefined.
+//! Where a symbol in a library came from: the objects and crates of a cargo run that leave it undefined.
 //!
-//! Archives and objects below the run's target folder are read: the C and C++ code of build scripts.
-//! Rust's own crates go through link-time optimisation as bitcode, which names no symbols that could
-//! be read here; so no answer means Rust code or the standard library. A file that can't be read is
-//! passed over: this adds to a refusal and never makes one.
+//! What is read lies below the run's target folder: archives and objects of build scripts, which hold C
+//! and C++ code, and the libraries of Rust crates. Of a profile with link-time optimisation the latter
+//! hold bitcode, which names no symbols that could be read here; so no answer means Rust code or the
+//! standard library. A file that can't be read is passed over: this adds to a refusal and never makes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -15,51 +15,79 @@ use object::{Object as _, ObjectSymbol as _};
 /// Folders are not followed deeper than this below a build script's.
 const MAX_DEPTH: usize = 8;
 
-/// The objects in the output of build scripts below `profile` that leave one of `symbols` undefined,
-/// by symbol: `zstd-sys-0f3c…/out/libzstd.a(huf.o)`.
+/// By symbol, what below `profile` leaves one of `symbols` undefined: an object in the output of a build
+/// script, `zstd-sys-0f3c…/out/libzstd.a(huf.o)`, or a crate, ``crate `png` ``.
 pub fn of(symbols: &BTreeSet<&str>, profile: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::<String, BTreeSet<String>>::new();
     let root = profile.join("build");
     let mut files = Vec::new();
-    collect(&root, MAX_DEPTH, &mut files);
+    collect(&root, MAX_DEPTH, &["a", "lib", "o", "obj"], &mut files);
+    collect(&profile.join("deps"), 0, &["rlib"], &mut files);
     for file in files {
-        let label = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-        let mut look = |label: String, bytes: &[u8]| {
+        let label = file.strip_prefix(&root).unwrap_or(&file).display();
+        let krate = crate_of(&file);
+        each_object(&file, |member, bytes| {
             let Ok(object) = object::File::parse(bytes) else { return };
             let undefined = object.symbols().filter(object::ObjectSymbol::is_undefined);
             for name in undefined.filter_map(|symbol| symbol.name().ok()) {
-                if symbols.contains(name) {
-                    found.entry(name.to_owned()).or_default().insert(label.clone());
-                }
+                let named = [name, imported(name)].into_iter().find(|name| symbols.contains(name));
+                let Some(name) = named else { continue };
+                let label = match (&krate, member) {
+                    (Some(krate), _) => format!("crate `{krate}`"),
+                    (None, Some(member)) => format!("`{label}({member})`"),
+                    (None, None) => format!("`{label}`"),
+                };
+                found.entry(name.to_owned()).or_default().insert(label);
             }
-        };
-        if file.extension().is_some_and(|extension| extension == "o") {
-            look(label, &fs::read(&file).unwrap_or_default());
-            continue;
-        }
-        let Ok(archive) = File::open(&file) else { continue };
-        let mut archive = ar::Archive::new(archive);
-        while let Some(Ok(mut member)) = archive.next_entry() {
-            let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
-            let mut bytes = Vec::new();
-            if member.read_to_end(&mut bytes).is_ok() {
-                look(format!("{label}({name})"), &bytes);
-            }
-        }
+        });
     }
     found
 }
 
-/// The archives and objects below `folder`.
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) {
+/// Calls `look` on a file that is an object, or on each member of an archive with its name.
+fn each_object(file: &Path, mut look: impl FnMut(Option<&str>, &[u8])) {
+    if file.extension().is_some_and(|extension| extension == "o" || extension == "obj") {
+        return look(None, &fs::read(file).unwrap_or_default());
+    }
+    let Ok(archive) = File::open(file) else { return };
+    let mut archive = ar::Archive::new(archive);
+    while let Some(Ok(mut member)) = archive.next_entry() {
+        let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
+        let mut bytes = Vec::new();
+        if member.read_to_end(&mut bytes).is_ok() {
+            look(Some(&name), &bytes);
+        }
+    }
+}
+
+/// The crate that cargo compiled to `libNAME-HASH.rlib`.
+fn crate_of(file: &Path) -> Option<String> {
+    let name = file.file_name()?.to_str()?.strip_suffix(".rlib")?;
+    let (name, _hash) = name.rsplit_once('-')?;
+    Some(name.strip_prefix("lib").unwrap_or(name).to_owned())
+}
+
+/// The name in a DLL of what an object for Windows calls `__imp_Sleep`, on 32 bits `__imp__Sleep@4`.
+fn imported(symbol: &str) -> &str {
+    let name = symbol.strip_prefix("__imp_").unwrap_or(symbol);
+    match name.rsplit_once('@') {
+        Some((name, size)) if size.parse::<u32>().is_ok() => name.strip_prefix('_').unwrap_or(name),
+        _ => name,
+    }
+}
+
+/// The files below `folder` whose names end in one of `extensions`.
+fn collect(folder: &Path, depth: usize, extensions: &[&str], files: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     for entry in entries {
         let path = entry.path();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && depth > 0 => collect(&path, depth - 1, files),
+            Ok(kind) if kind.is_dir() && depth > 0 => {
+                collect(&path, depth - 1, extensions, files);
+            }
             Ok(kind) if kind.is_file() => {
                 let extension = path.extension().and_then(|extension| extension.to_str());
-                if matches!(extension, Some("a" | "o" | "lib" | "obj")) {
+                if extension.is_some_and(|extension| extensions.contains(&extension)) {
                     files.push(path);
                 }
             }
@@ -88,9 +116,38 @@ mod tests {
         run("ar", &["cr", "libcodec.a", "a.o", "b.o"]);
         fs::remove_file(out.join("a.o")).expect("removed");
         let found = of(&BTreeSet::from(["late", "never"]), dir.path());
-        let objects = BTreeSet::from(["codec-sys-0/out/libcodec.a(a.o)".to_owned()]);
+        let objects = BTreeSet::from(["`codec-sys-0/out/libcodec.a(a.o)`".to_owned()]);
         assert_eq!(found, BTreeMap::from([("late".to_owned(), objects)]));
         assert!(of(&BTreeSet::from(["late"]), &dir.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn names_a_crate_and_an_object_of_windows() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let (deps, out) = (dir.path().join("deps"), dir.path().join("build/x-0/out"));
+        fs::create_dir_all(&deps).expect("a folder");
+        fs::create_dir_all(&out).expect("a folder");
+        let source = "extern \"C\" { fn late(); } pub fn f() -> *const () { late as *const () }";
+        fs::write(dir.path().join("png.rs"), source).expect("written");
+        fs::write(out.join("a.c"), "int late(void); int f(void) { return late(); }").expect("it");
+        let run = |program: &str, arguments: &[&str]| {
+            let status = Command::new(program).args(arguments).current_dir(dir.path()).status();
+            assert!(status.expect(program).success(), "{program}");
+        };
+        let library = "deps/libpng-00c0ffee.rlib";
+        run("rustc", &["--edition", "2021", "--crate-type", "rlib", "-o", library, "png.rs"]);
+        run("cc", &["-c", "build/x-0/out/a.c", "-o", "build/x-0/out/a.obj"]);
+        let found = of(&BTreeSet::from(["late"]), dir.path());
+        let both = BTreeSet::from(["`x-0/out/a.obj`".to_owned(), "crate `png`".to_owned()]);
+        assert_eq!(found, BTreeMap::from([("late".to_owned(), both)]));
+    }
+
+    #[test]
+    fn knows_how_windows_calls_what_is_imported() {
+        for symbol in ["Sleep", "__imp_Sleep", "_Sleep@4", "__imp__Sleep@4"] {
+            assert_eq!(imported(symbol), "Sleep", "{symbol}");
+        }
+        assert_eq!(imported("_ZN3foo@plt"), "_ZN3foo@plt");
     }
 
     #[test]
