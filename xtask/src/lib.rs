@@ -30,6 +30,7 @@ pub mod source;
 pub mod standing;
 pub mod survey;
 pub mod targets;
+pub mod time;
 pub mod vendor;
 pub mod verdict;
 pub mod workspace;

@@ -145,33 +145,7 @@ fn set_mode(_: &File, _: bool) -> io::Result<()> {
     Ok(())
 }
 
-/// Seconds since 1970 of a time such as `2026-01-02T03:04:05.6Z`; daemons run in UTC or say how far
-/// from it they are, which matters as little as the fraction: the same clock sets all times here.
-pub(super) fn seconds(text: &str) -> Option<u64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    // Days from the civil date, with years that begin in March.
-    let (year, month) = if month < 3 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days =
-        365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1 - 719_468;
-    u64::try_from(((days * 24 + hour) * 60 + minute) * 60 + second).ok()
-}
-
 /// For `map_err`.
 pub(super) fn transfer(engine: &Containers<'_>, error: &dyn std::fmt::Display) -> EngineError {
     EngineError::Transfer { engine: engine.name(), reason: error.to_string() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_a_daemons_clock() {
-        assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
-        assert_eq!(seconds("2026-01-01T00:00:00.123456789Z"), Some(1_767_225_600));
-        assert_eq!(seconds("2024-02-29T12:30:01Z"), Some(1_709_209_801));
-        assert_eq!(seconds("soon"), None);
-    }
 }

@@ -22,12 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use super::containers::Containers;
 use super::listing::{self, Entry, slashed};
-use super::transfer::{Writer, seconds, transfer, unpack, upload};
+use super::transfer::{Writer, transfer, unpack, upload};
 use super::warm::{Reuse, Warm};
 use super::{Client, Engine, EngineError, Prepared, options};
 use crate::cache::{Cache, write_atomically};
 use crate::container::{Access, Mount};
 use crate::inputs::StatCache;
+use crate::time::epoch_of;
 
 /// What tells volumes of one name apart.
 const ID: &str = "keyway.id";
@@ -297,7 +298,7 @@ impl Volumes {
         let name = courier.name.clone();
         let client = &engine.service().client;
         let time = client.ask(["info", "--format", "{{.SystemTime}}"]);
-        let time = time.ok().and_then(|text| seconds(&text)).unwrap_or_default();
+        let time = time.ok().and_then(|text| epoch_of(&text)).unwrap_or_default();
         let (user, group) = engine.service().user.unwrap_or((0, 0));
         upload(engine, &name, |tar| {
             let mut writer = Writer { tar, time, user, group };

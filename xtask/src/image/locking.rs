@@ -19,7 +19,6 @@ use super::oci;
 use super::ready::{self, Blob, LockedReady};
 use super::recipe::{Fetch, Recipe, Wheel};
 use super::reference;
-use super::release::timestamp;
 use super::renewal::{self, Pins, Suites};
 use super::resolve::Index;
 use super::rust_dist;
@@ -30,6 +29,7 @@ use super::{Images, Outlook, stored};
 use crate::cache::write_atomically;
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
+use crate::time::timestamp;
 
 /// Locks one image and writes its lock.
 pub(super) fn lock(

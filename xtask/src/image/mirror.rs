@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use super::control::Paragraph;
 use super::debian::DebianArchive;
 use super::http::Http;
-use super::release;
+use crate::time::timestamp;
 
 /// A release file is about 140 KB.
 pub(super) const RELEASE_LIMIT: u64 = 4 << 20;
@@ -68,7 +68,7 @@ impl Mirrors {
             // A state appears among the snapshots some hours after its date. A day later the main
             // archive is the same, its next point release being weeks away, and the other one has not
             // dropped yet what was replaced meanwhile.
-            let state = release::timestamp(epoch + 86_400);
+            let state = timestamp(epoch + 86_400);
             add(&format!("{}/{state}", archive.snapshots()), Origin::Snapshot(*archive));
         }
         Self { suite: suite.to_owned(), candidates }

@@ -11,8 +11,8 @@ use keyway_manifest::{Digest, canonical};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use super::release::rfc3339;
 use crate::container::{Image, Layer};
+use crate::time::rfc3339;
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";

@@ -12,9 +12,9 @@ use keyway_manifest::{Digest, Hasher, Triple};
 use serde::{Deserialize, Serialize};
 use tar::Archive;
 
-use super::release::epoch_of;
 use crate::cache::{CacheError, set_shared_mode};
 use crate::container::Layer;
+use crate::time::epoch_of;
 
 /// An image that others made, as a lock pins it; what its layers are, the lock says as of any.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -73,6 +73,20 @@ pub(crate) fn xz(bytes: &[u8]) -> Vec<u8> {
     writer.finish().unwrap()
 }
 
+/// Whether images can be run here; says why not.
+#[cfg(target_os = "linux")]
+pub(crate) fn has_sandbox() -> bool {
+    use keyway_xtask::cache::Cache;
+    use keyway_xtask::engine::Sandbox;
+    use keyway_xtask::shell::Shell;
+
+    let quiet = Shell::silent();
+    let place = tempfile::tempdir().unwrap();
+    let cache = Cache::at(place.path().to_owned()).unwrap();
+    let probed = Sandbox::new(env!("CARGO_BIN_EXE_xtask").into(), cache, &quiet).probe();
+    probed.inspect_err(|error| println!("skipped: {error}")).is_ok()
+}
+
 /// A folder to open packages in.
 pub(crate) struct Workbench(pub(crate) TempDir);
 

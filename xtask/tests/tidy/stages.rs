@@ -8,7 +8,7 @@ use crate::tree::{self, File};
 /// adds a module says here where it stands.
 const ORDER: &[&[&str]] = &[
     // What every stage may use.
-    &["failure", "shell", "cache", "container", "interrupt", "paths"],
+    &["failure", "shell", "cache", "container", "interrupt", "paths", "time"],
     &["targets"],
     &["inputs"],
     &["configuration"],
