@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::cache::{Cache, write_atomically};
 use crate::container::{Command, EngineName, Image, Runner};
 use crate::engine::{self, Engine, EngineChoice};
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::image::recipe::Reference;
 use crate::image::registry::repository;
 use crate::image::{ImageError, Images, Lock, tag, trusted_set};
@@ -178,7 +178,15 @@ fn open(selection: &Selection, workspace: &Workspace) -> Result<Images, Failure>
 }
 
 fn names(selection: &Selection, images: &Images) -> Result<Vec<String>, Failure> {
-    if selection.images.is_empty() { Ok(images.names()?) } else { Ok(selection.images.clone()) }
+    let known = images.names()?;
+    if selection.images.is_empty() {
+        return Ok(known);
+    }
+    match selection.images.iter().find(|name| !known.contains(name)) {
+        None => Ok(selection.images.clone()),
+        Some(unknown) => Err(Failure::new(Exit::Usage, format!("there is no image `{unknown}`"))
+            .with_hint(format!("there are recipes of {}", known.join(", ")))),
+    }
 }
 
 /// The toolchains of all locks become the set that this workspace's host trusts. Recipes of another

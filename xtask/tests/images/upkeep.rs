@@ -223,3 +223,14 @@ fn a_full_disk_is_said_and_the_store_stays_whole() {
     assert!(stderr.contains("No space left on device"), "{stderr}");
     assert!(stderr.contains("hint: free some space"), "{stderr}");
 }
+
+#[test]
+fn only_names_of_recipes_are_taken() {
+    let world = world();
+    for name in ["nothing", "../base"] {
+        let output = world.command(&["lock", name]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("there is no image `{name}`")), "{said}");
+    }
+}
