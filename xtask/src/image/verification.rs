@@ -15,7 +15,7 @@ use tar::{Archive, Entry};
 use super::assemble::Assembler;
 use super::lock::{LayerContent, LockedLayer};
 use super::{ImageError, Images, Locked, finish, stored};
-use crate::cache::{Cache, CacheError};
+use crate::cache::{Cache, CacheError, garbage};
 use crate::container::{Layer, Runner};
 use crate::shell::Shell;
 
@@ -68,7 +68,12 @@ impl Images {
         shell: &Shell,
         mut hand_over: impl FnMut(&str, &Verdict),
     ) -> Result<(), ImageError> {
+        let _lock = self.cache.lock("verify", shell)?;
         let parent = self.cache.dir("tmp/verify")?;
+        // What a run that was killed left behind.
+        for left in garbage::entries(&parent)? {
+            garbage::remove(&left)?;
+        }
         let folder = tempfile::Builder::new()
             .prefix("store-")
             .tempdir_in(&parent)

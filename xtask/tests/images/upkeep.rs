@@ -42,6 +42,8 @@ fn verifies_in_an_empty_store() {
     let package = package.unwrap().path();
     let size = fs::metadata(&package).unwrap().len();
     fs::write(&package, vec![0; usize::try_from(size).unwrap()]).unwrap();
+    // A run that was killed left its store behind.
+    fs::create_dir_all(world.path().join("cache/tmp/verify/store-left/layers")).unwrap();
     let verdicts = events(&world.succeed(&["verify"]), "verification");
     let of = |verdict: &Value| (verdict["image"].clone(), verdict["verdict"].clone());
     let expected = ["base", "upper"].map(|image| (image.into(), "verified".into()));
