@@ -35,8 +35,21 @@ const PIPELINE_VERSION: u32 = 2;
 pub struct Plan {
     /// What of the workspace's and the machine's configuration is not honoured, and why.
     pub notes: Vec<Note>,
-    /// The steps.
+    /// The steps; none for a target that no plugin can be built for.
     pub steps: Vec<Step>,
+    /// What was asked for and can't be built.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A plugin whose Cargo.toml says that it can't be built for a target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// The target.
+    pub target: Triple,
+    /// The plugin.
+    pub plugin: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// An image as its lock pins it, known without the image being there.
@@ -87,7 +100,7 @@ pub struct Step {
     pub rustflags: Vec<String>,
     /// The build's environment, on top of the image's.
     pub env: BTreeMap<String, String>,
-    /// The packages that cargo is told to build: every plugin of the workspace.
+    /// The packages that cargo is told to build: every plugin of the workspace that can be.
     pub packages: Vec<String>,
     /// Cargo's arguments that choose features of these packages.
     pub features: Vec<String>,

@@ -1,7 +1,6 @@
 //! The state of a workspace before a run: what there is to build from, what was delivered, and so
 //! the plan. It reads; it changes nothing but the stat cache.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use keyway_manifest::{Digest, Source, Triple};
@@ -9,12 +8,12 @@ use thiserror::Error;
 
 use crate::cache::CacheError;
 use crate::configuration::{self, Configuration};
-use crate::dist::Index;
+use crate::dist::{Entry, Index};
 use crate::failure::{Diagnose, Exit};
 use crate::image::{ImageError, Images};
 use crate::inputs::{InputError, StatCache, Tree};
 use crate::placement::Placement;
-use crate::plan::{Freshness, Inputs, PinnedImage, Plan, Reason, Step};
+use crate::plan::{Freshness, Inputs, LeftOut, PinnedImage, Plan, Reason, Step};
 use crate::records::Records;
 use crate::source;
 use crate::targets::Target;
@@ -71,6 +70,16 @@ pub enum SurveyError {
         /// The target.
         target: Triple,
     },
+    /// A plugin's Cargo.toml says that it can't be built for any target that was asked for.
+    #[error("plugin `{plugin}` can't be built for `{target}`: {reason}")]
+    Unsupported {
+        /// The plugin.
+        plugin: String,
+        /// One of the targets.
+        target: Triple,
+        /// Why.
+        reason: String,
+    },
     /// The stat cache can't be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -82,7 +91,7 @@ impl Diagnose for SurveyError {
             Self::Workspace(error) => error.exit(),
             Self::Input(error) => error.exit(),
             Self::Image { source, .. } => source.exit(),
-            Self::NoToolchain { .. } => Exit::Usage,
+            Self::NoToolchain { .. } | Self::Unsupported { .. } => Exit::Usage,
             Self::Cache(error) => error.exit(),
         }
     }
@@ -95,6 +104,10 @@ impl Diagnose for SurveyError {
             Self::NoToolchain { image, target } => Some(format!(
                 "give `docker/{image}.toml` a `[[std]]` for `{target}`, then run `cargo xtask images lock {image}`"
             )),
+            Self::Unsupported { .. } => Some(
+                "ask for other targets; `unsupported` in the plugin's Cargo.toml lists those"
+                    .into(),
+            ),
             Self::Cache(error) => error.hint(),
         }
     }
@@ -130,7 +143,8 @@ impl<'a> Survey<'a> {
     /// What has to be done to deliver `plugins` for `targets`.
     ///
     /// # Errors
-    /// If an image has no lock, can't build for its target, or a file can't be read.
+    /// If an image has no lock or can't build for its target, nothing that was asked for can be
+    /// built, or a file can't be read.
     pub fn plan(
         &mut self,
         targets: &[&Target],
@@ -138,10 +152,22 @@ impl<'a> Survey<'a> {
         rebuild: Rebuild,
     ) -> Result<Plan, SurveyError> {
         let mut steps = Vec::new();
+        let mut left_out = Vec::new();
         let mut notes = self.inputs.configuration.notes.clone();
         let channel = configuration::channel(self.workspace.root());
         for target in targets {
-            let wanted = self.plugins.select(plugins)?;
+            let (wanted, unsupported): (Vec<_>, Vec<_>) = self
+                .plugins
+                .select(plugins)?
+                .into_iter()
+                .partition(|plugin| plugin.obstacle(&target.triple).is_none());
+            left_out.extend(unsupported.into_iter().filter_map(|plugin| {
+                let reason = plugin.obstacle(&target.triple)?.to_owned();
+                Some(LeftOut { target: target.triple.clone(), plugin: plugin.name.clone(), reason })
+            }));
+            if wanted.is_empty() {
+                continue;
+            }
             let image = self.image(target)?;
             let record =
                 image.toolchains.get(&target.triple).ok_or_else(|| SurveyError::NoToolchain {
@@ -151,8 +177,9 @@ impl<'a> Survey<'a> {
             if let Some(channel) = &channel {
                 notes.extend(channel.note(&record.rustc.release));
             }
-            let all = &self.plugins.plugins;
-            let mut step = Step::new(target, &image, record, all, &wanted, &self.inputs);
+            let can_be = |plugin: &&Plugin| plugin.obstacle(&target.triple).is_none();
+            let all: Vec<Plugin> = self.plugins.plugins.iter().filter(can_be).cloned().collect();
+            let mut step = Step::new(target, &image, record, &all, &wanted, &self.inputs);
             for artifact in &mut step.artifacts {
                 artifact.state = match rebuild {
                     Rebuild::All => Freshness::Stale(Reason::Forced),
@@ -163,14 +190,26 @@ impl<'a> Survey<'a> {
         }
         self.stat.save()?;
         notes.dedup();
-        Ok(Plan { notes, steps })
+        let is_built = |left: &LeftOut| {
+            let artifacts = steps.iter().flat_map(|step: &Step| &step.artifacts);
+            artifacts.into_iter().any(|wanted| wanted.plugin.name == left.plugin)
+        };
+        // A plugin that was named has to come of it; of all, any.
+        let missing = match plugins.is_empty() {
+            true => left_out.first().filter(|_| steps.is_empty()),
+            false => left_out.iter().find(|left| !is_built(left)),
+        };
+        if let Some(LeftOut { target, plugin, reason }) = missing.cloned() {
+            return Err(SurveyError::Unsupported { plugin, target, reason });
+        }
+        Ok(Plan { notes, steps, left_out })
     }
 
-    /// Plugins in the delivery that the workspace no longer has.
-    pub fn obsolete(&self) -> impl Iterator<Item = &str> {
-        let known: BTreeSet<&str> = self.plugins.plugins.iter().map(|p| p.name.as_str()).collect();
-        let delivered = self.index.artifacts.iter().map(|entry| entry.plugin.as_str());
-        delivered.filter(move |plugin| !known.contains(plugin))
+    /// Whether something delivered is of a plugin that the workspace no longer has, or no longer builds
+    /// for that target.
+    pub fn is_obsolete(&self, entry: &Entry) -> bool {
+        let plugin = self.plugins.plugins.iter().find(|plugin| plugin.name == entry.plugin);
+        plugin.is_none_or(|plugin| plugin.obstacle(&entry.target).is_some())
     }
 
     /// The digest of a plugin's sources; `extra` are files beyond its folders that its build read.

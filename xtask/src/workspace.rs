@@ -24,7 +24,7 @@ use crate::failure::{Diagnose, Exit};
 
 pub use self::outside::{Outside, Place};
 pub(crate) use self::plugins::Dependencies;
-pub use self::plugins::{Allowed, DefaultFeatures, Plugin, PluginSet};
+pub use self::plugins::{Allowed, DefaultFeatures, Plugin, PluginSet, Unsupported};
 
 /// A workspace on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! `build-plugins`: plan, images, build, stamp, gate, `dist/`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -15,7 +16,7 @@ use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::image::recipe::Reference;
 use crate::image::registry::repository;
-use crate::plan::{Freshness, Plan, Step};
+use crate::plan::{Freshness, LeftOut, Plan, Step};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
 use crate::targets::TargetSet;
@@ -54,6 +55,7 @@ pub(crate) struct Args {
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event<'a> {
     Note(&'a Note),
+    LeftOut(&'a LeftOut),
     Step(&'a Step),
     Artifact {
         target: &'a Triple,
@@ -104,6 +106,10 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let dist = workspace.dist_dir();
     let dist = dist.strip_prefix(workspace.root()).unwrap_or(&dist).to_owned();
     let mut tally = Tally { dist, ..Tally::default() };
+    for left @ LeftOut { target, plugin, reason } in &plan.left_out {
+        shell.event(&Event::LeftOut(left));
+        shell.status("Left out", format_args!("{plugin} for {target}: {reason}"));
+    }
     report_fresh(&plan, &survey, &mut tally, shell);
     if plan.steps.iter().any(|step| !step.is_fresh()) {
         let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
@@ -135,6 +141,10 @@ fn show(plan: &Plan, shell: &Shell) {
     for note in &plan.notes {
         shell.event(&Event::Note(note));
         shell.data(format_args!("note: {note}"));
+    }
+    for left @ LeftOut { target, plugin, reason } in &plan.left_out {
+        shell.event(&Event::LeftOut(left));
+        shell.data(format_args!("left out: {plugin} for {target}: {reason}"));
     }
     for step in &plan.steps {
         shell.event(&Event::Step(step));
@@ -219,24 +229,26 @@ fn line(entry: &Entry, verb: &str, dist: &Path, shell: &Shell) {
     });
 }
 
-/// A plugin that the workspace no longer has leaves `dist/` too.
+/// What the workspace no longer builds leaves `dist/` too.
 fn drop_obsolete(
     workspace: &Workspace,
     survey: &mut Survey<'_>,
     shell: &Shell,
 ) -> Result<(), Failure> {
-    let obsolete: Vec<String> = survey.obsolete().map(str::to_owned).collect();
+    let artifacts = survey.index.artifacts.iter();
+    let obsolete = artifacts.filter(|entry| survey.is_obsolete(entry)).map(|e| e.plugin.clone());
+    let obsolete: BTreeSet<String> = obsolete.collect();
     if obsolete.is_empty() {
         return Ok(());
     }
     let mut delivery = Delivery::begin(&workspace.dist_dir())?;
-    for entry in survey.index.artifacts.iter().filter(|e| !obsolete.contains(&e.plugin)) {
+    for entry in survey.index.artifacts.iter().filter(|entry| !survey.is_obsolete(entry)) {
         delivery.keep(entry)?;
     }
     survey.index = delivery.publish()?;
     shell.status(
         "Removed",
-        format_args!("{} from dist: no longer in the workspace", obsolete.join(", ")),
+        format_args!("{} from dist: no longer built", Vec::from_iter(obsolete).join(", ")),
     );
     Ok(())
 }

@@ -70,8 +70,12 @@ fn standings(
     let mut survey = Survey::take(workspace, images, "release")?;
     let targets: Vec<&Target> = set.iter().collect();
     let plan = survey.plan(&targets, &[], Rebuild::Stale)?;
-    let of = |step| Standing::of(step, &survey.index, &survey.records, &dist);
-    Ok(plan.steps.iter().map(of).collect())
+    let of = |target: &&Target| {
+        let step = plan.steps.iter().find(|step| step.target.triple == target.triple);
+        let of = |step| Standing::of(step, &survey.index, &survey.records, &dist);
+        step.map(of).unwrap_or_default()
+    };
+    Ok(targets.iter().map(of).collect())
 }
 
 fn markdown(rows: &[Vec<String>]) -> Vec<String> {

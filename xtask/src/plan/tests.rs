@@ -24,6 +24,7 @@ fn plugin(name: &str) -> Plugin {
         default_features: DefaultFeatures::None,
         allow_imports: Vec::new(),
         allow_exports: Vec::new(),
+        unsupported: Vec::new(),
     }
 }
 

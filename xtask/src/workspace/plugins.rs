@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::{DependencyKind, Metadata, Package, PackageId, TargetKind};
+use keyway_manifest::Triple;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::WorkspaceError;
@@ -40,6 +41,30 @@ pub struct Plugin {
     pub allow_imports: Vec<Allowed>,
     /// Symbols that it may offer beside its stamp and entry.
     pub allow_exports: Vec<Allowed>,
+    /// Targets that it can't be built for.
+    pub unsupported: Vec<Unsupported>,
+}
+
+/// An entry of `unsupported`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unsupported {
+    /// A triple; `*` stands for any characters.
+    #[serde(deserialize_with = "pattern")]
+    pub target: String,
+    /// Why the plugin can't be built for it.
+    #[serde(deserialize_with = "reason")]
+    pub reason: String,
+}
+
+impl Plugin {
+    /// Why it can't be built for a target, if its Cargo.toml says so.
+    pub fn obstacle(&self, target: &Triple) -> Option<&str> {
+        let is_meant = |entry: &&Unsupported| {
+            glob::Pattern::new(&entry.target).is_ok_and(|pattern| pattern.matches(target.as_str()))
+        };
+        self.unsupported.iter().find(is_meant).map(|entry| entry.reason.as_str())
+    }
 }
 
 /// An entry of `allow-imports` or `allow-exports`.
@@ -56,9 +81,15 @@ pub struct Allowed {
 fn reason<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let reason = String::deserialize(deserializer)?;
     if reason.trim().is_empty() {
-        return Err(serde::de::Error::custom("`reason` must say why it is needed"));
+        return Err(serde::de::Error::custom("`reason` must say why"));
     }
     Ok(reason)
+}
+
+fn pattern<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let pattern = String::deserialize(deserializer)?;
+    glob::Pattern::new(&pattern).map_err(serde::de::Error::custom)?;
+    Ok(pattern)
 }
 
 /// What becomes of a plugin's default features.
@@ -82,6 +113,7 @@ struct Settings {
     default_features: bool,
     allow_imports: Vec<Allowed>,
     allow_exports: Vec<Allowed>,
+    unsupported: Vec<Unsupported>,
 }
 
 impl Default for Settings {
@@ -92,6 +124,7 @@ impl Default for Settings {
             default_features: true,
             allow_imports: Vec::new(),
             allow_exports: Vec::new(),
+            unsupported: Vec::new(),
         }
     }
 }
@@ -132,6 +165,7 @@ impl PluginSet {
                 },
                 allow_imports: settings.allow_imports,
                 allow_exports: settings.allow_exports,
+                unsupported: settings.unsupported,
             });
         }
         plugins.sort_by(|a, b| a.name.cmp(&b.name));
