@@ -2,7 +2,7 @@
 //! process that sees that folder as its root. No daemon, no setuid helper, root or plain user.
 //!
 //! The process that sets the namespaces up is this tool itself, started again as `xtask sandbox …`
-//! ([`mod@enter`]): a fresh process has one thread, which the kernel asks for, and needs no code between
+//! (`enter`): a fresh process has one thread, which the kernel asks for, and needs no code between
 //! fork and exec. The whole description is in its arguments, so `--verbose` shows a line that a
 //! person can repeat by hand.
 
