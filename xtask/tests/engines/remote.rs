@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyway_xtask::container::{Access, Command};
 use keyway_xtask::engine::{
@@ -366,5 +366,11 @@ fn a_volume_that_nothing_will_use_again_is_found() {
     fs::remove_dir_all(fixture.cache().root().join("sent")).unwrap();
     assert_eq!(found(), gone, "its index is gone");
     drop(engine);
-    duct::cmd!("docker", "volume", "rm", "--force", &gone[0]).stdout_null().run().unwrap();
+    // The container that used it takes a moment to go.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let remove = duct::cmd!("docker", "volume", "rm", "--force", &gone[0]).stdout_null();
+    while remove.stderr_null().unchecked().run().unwrap().status.code() != Some(0) {
+        assert!(Instant::now() < deadline, "the volume is still in use");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
