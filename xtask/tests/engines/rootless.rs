@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::process::Command as Process;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use keyway_xtask::container::Access;
 use keyway_xtask::engine::{Client, Engine, Kind, Privilege};
@@ -43,6 +45,13 @@ fn as_a_plain_user() {
         assert!(stdout.lines().any(|said| said == line), "no `{line}` in\n{stdout}");
     }
     assert_eq!(fs::metadata(out.join("tried")).unwrap().uid(), own);
+    // Podman can't clear a container away whose folders are deleted before.
+    drop(engine);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !duct::cmd!("podman", "ps", "--all", "--quiet").read().unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "a container is left");
+        thread::sleep(Duration::from_millis(50));
+    }
     println!("rootless podman works");
 }
 
