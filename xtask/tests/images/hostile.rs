@@ -311,8 +311,8 @@ expected 64 lowercase hexadecimal digits, found `../../../evil`
         &["build", "../a"],
         2,
         str![[r#"
-error: no recipe for image `../a`: `[WORLD]/recipes/../a.toml` does not exist
-hint: `cargo xtask images list` shows the images there are
+error: there is no image `../a`
+hint: there are recipes of a
 
 "#]],
     );
