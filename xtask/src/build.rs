@@ -194,16 +194,10 @@ impl Build<'_> {
         vendored: &Vendored,
         placement: &Placement,
     ) -> Result<PathBuf, Failure> {
-        let target = &step.target.triple;
-        let name = &step.image.name;
-        let image = self.images.ensure(name, &self.engine, self.shell)?;
-        self.shell.status("Building", format_args!("{program} for {target} in image `{name}`"));
-        let jobs = Jobs::alone(self.n_jobs);
-        let work = Work { vendored, jobs: &jobs, placement };
-        let argv = step.cargo_program(package, program, jobs.n_jobs());
-        let built = self.cargo(step, &image, argv, work)?;
+        let argv = |n_jobs| step.cargo_program(package, program, n_jobs);
+        let built = self.alone(step, program, argv, vendored, placement)?;
         let Some(guest) = built.programs.get(package) else {
-            let message = format!("`{program}` was not built for {target}");
+            let message = format!("`{program}` was not built for {}", step.target.triple);
             return Err(
                 Failure::new(Exit::Failed, message).with_hint("the compiler's errors are above")
             );
@@ -222,14 +216,26 @@ impl Build<'_> {
         vendored: &Vendored,
         placement: &Placement,
     ) -> Result<(BTreeMap<String, Tests>, Folders), Failure> {
-        let target = &step.target.triple;
-        let name = &step.image.name;
+        let argv = |n_jobs| step.cargo_tests(n_jobs);
+        let built = self.alone(step, "unit tests", argv, vendored, placement)?;
+        Ok((built.tests, self.folders_of(step, placement)))
+    }
+
+    /// One cargo run with all jobs, for something beside the plugins.
+    fn alone(
+        &self,
+        step: &Step,
+        what: &str,
+        argv: impl FnOnce(Option<usize>) -> Vec<String>,
+        vendored: &Vendored,
+        placement: &Placement,
+    ) -> Result<Built, Failure> {
+        let (target, name) = (&step.target.triple, &step.image.name);
         let image = self.images.ensure(name, &self.engine, self.shell)?;
-        self.shell.status("Building", format_args!("unit tests for {target} in image `{name}`"));
+        self.shell.status("Building", format_args!("{what} for {target} in image `{name}`"));
         let jobs = Jobs::alone(self.n_jobs);
         let work = Work { vendored, jobs: &jobs, placement };
-        let built = self.cargo(step, &image, step.cargo_tests(jobs.n_jobs()), work)?;
-        Ok((built.tests, self.folders_of(step, placement)))
+        self.cargo(step, &image, argv(jobs.n_jobs()), work)
     }
 
     fn compile(&self, step: &Step, image: &Image, work: Work<'_>) -> Result<Built, Failure> {

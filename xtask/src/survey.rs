@@ -190,19 +190,13 @@ impl<'a> Survey<'a> {
         }
         self.stat.save()?;
         notes.dedup();
-        let is_built = |left: &LeftOut| {
-            let artifacts = steps.iter().flat_map(|step: &Step| &step.artifacts);
-            artifacts.into_iter().any(|wanted| wanted.plugin.name == left.plugin)
-        };
-        // A plugin that was named has to come of it; of all, any.
-        let missing = match plugins.is_empty() {
-            true => left_out.first().filter(|_| steps.is_empty()),
-            false => left_out.iter().find(|left| !is_built(left)),
-        };
-        if let Some(LeftOut { target, plugin, reason }) = missing.cloned() {
-            return Err(SurveyError::Unsupported { plugin, target, reason });
+        let plan = Plan { notes, steps, left_out };
+        match missing(&plan, plugins).cloned() {
+            None => Ok(plan),
+            Some(LeftOut { target, plugin, reason }) => {
+                Err(SurveyError::Unsupported { plugin, target, reason })
+            }
         }
-        Ok(Plan { notes, steps, left_out })
     }
 
     /// Whether something delivered is of a plugin that the workspace no longer has, or no longer builds
@@ -303,6 +297,14 @@ fn look(
     let manifests = tree.manifests(stat)?;
     workspace.remember(manifests, &set)?;
     Ok((tree, manifests, set))
+}
+
+/// What was asked for and comes of no step: each plugin that was named must, and of all any.
+fn missing<'a>(plan: &'a Plan, named: &[String]) -> Option<&'a LeftOut> {
+    let artifacts = || plan.steps.iter().flat_map(|step| &step.artifacts);
+    let is_built = |left: &LeftOut| artifacts().any(|wanted| wanted.plugin.name == left.plugin);
+    let mut left_out = plan.left_out.iter();
+    left_out.find(|left| if named.is_empty() { plan.steps.is_empty() } else { !is_built(left) })
 }
 
 /// The digest of a file that may be gone.
