@@ -106,7 +106,8 @@ fn answer(input: &[u8]) -> Result<Vec<u8>, PluginError> {
 "#;
 
 /// Zig compiles libc++ once for each target, most of a minute: so not on all of them.
-const CPP_TARGETS: [&str; 4] = [
+const CPP_TARGETS: [&str; 5] = [
+    "i686-pc-windows-gnu",
     "x86_64-apple-darwin",
     "x86_64-pc-windows-gnu",
     "x86_64-unknown-linux-gnu",

@@ -114,8 +114,9 @@ fn every_plugin_runs_on_its_target() {
 }
 
 /// A target for each way to run a program: natively, by another libc's loader, by an emulator whose
-/// bytes are in the other order, and under Wine.
-const UNIT_TESTED: [&str; 4] = [
+/// bytes are in the other order, and under Wine for each width of programs.
+const UNIT_TESTED: [&str; 5] = [
+    "i686-pc-windows-gnu",
     "s390x-unknown-linux-gnu",
     "x86_64-pc-windows-gnu",
     "x86_64-unknown-linux-gnu",
