@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -24,7 +25,7 @@ use crate::image::{Assembly, Images};
 use crate::jobs::{Jobs, Reach};
 use crate::placement::Placement;
 use crate::plan::{Plan, Record, Step, Wanted};
-use crate::run::{self, Built, Folders, Follower, Tests};
+use crate::run::{self, Built, Folders, Follower, Library, Tests};
 use crate::shell::Shell;
 use crate::survey::Survey;
 use crate::vendor::{self, Vendored};
@@ -32,6 +33,7 @@ use crate::verdict;
 use crate::workspace::{Dependencies, Workspace};
 
 /// What a build works with.
+#[derive(Clone, Copy)]
 pub struct Build<'a> {
     /// The workspace.
     pub workspace: &'a Workspace,
@@ -45,6 +47,8 @@ pub struct Build<'a> {
     pub n_jobs: NonZeroUsize,
     /// Where progress and diagnostics go.
     pub shell: &'a Shell,
+    /// Where cargo's target folders lie, if not with those of the workspace.
+    pub apart: Option<&'a Path>,
 }
 
 /// What the cargo runs of a build share.
@@ -72,6 +76,23 @@ pub enum Outcome {
 /// What came of each artifact of a step that had to be built.
 pub type Outcomes = Vec<(Wanted, Outcome)>;
 
+/// What was made when an artifact was built again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeated {
+    /// Digest of the library.
+    pub library: Digest,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+}
+
+/// An artifact as cargo made it.
+struct Made {
+    artifact: Artifact,
+    manifest: Manifest,
+    /// The files that it was made from beyond its plugin's folders.
+    extra: Vec<PathBuf>,
+}
+
 impl Build<'_> {
     /// Builds and delivers every artifact of `plan` that is stale, step by step.
     ///
@@ -83,18 +104,62 @@ impl Build<'_> {
         survey: &mut Survey<'_>,
         mut done: impl FnMut(&Step, &Outcomes),
     ) -> Result<(), Failure> {
-        let vendored = vendor::vendor(self.workspace, survey.inputs.lock, self.cache, self.shell)?;
         let stale: Vec<&Step> = plan.steps.iter().filter(|step| !step.is_fresh()).collect();
-        let images: Vec<String> = stale.iter().map(|step| step.image.name.clone()).collect();
-        let assembly = self.images.prepare(&images, &self.engine, self.shell)?;
-        let jobs = self.jobs(stale.len())?;
-        let placement = survey.inputs.placement.clone();
-        let work = Work { vendored: &vendored, jobs: &jobs, placement: &placement };
-        self.side_by_side(&stale, &assembly, work, |step, built| {
+        let (lock, placement) = (survey.inputs.lock, survey.inputs.placement.clone());
+        self.compile_all(&stale, lock, &placement, |step, built| {
             let outcomes = self.deliver(step, &built, survey)?;
             done(step, &outcomes);
             Ok(())
         })
+    }
+
+    /// Builds every artifact of `plan` from nothing, apart from what was built before, and hands over
+    /// what came of each; nothing of one that did not compile. Nothing is delivered.
+    ///
+    /// # Errors
+    /// Those of [`Build::carry_out`].
+    pub fn repeat(
+        &self,
+        plan: &Plan,
+        survey: &mut Survey<'_>,
+        mut found: impl FnMut(&Step, Vec<(&Wanted, Option<Repeated>)>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let state = self.workspace.state_dir();
+        sweep(&state).map_err(CacheError::io("clear", &state))?;
+        let apart = tempfile::Builder::new().prefix(APART).tempdir_in(&state);
+        let apart = apart.map_err(CacheError::io("create a folder in", &state))?;
+        let build = Build { apart: Some(apart.path()), ..*self };
+        let steps: Vec<&Step> = plan.steps.iter().collect();
+        let (lock, placement) = (survey.inputs.lock, survey.inputs.placement.clone());
+        build.compile_all(&steps, lock, &placement, |step, built| {
+            let mut all = Vec::new();
+            for wanted in &step.artifacts {
+                let library = built.libraries.get(&wanted.plugin.name);
+                let repeated = library.map(|library| -> Result<_, Failure> {
+                    let made = build.describe(step, wanted, library, survey)?;
+                    let library = Digest::of(&made.artifact.bytes);
+                    Ok(Repeated { library, manifest: Digest::of(made.manifest.to_json()) })
+                });
+                all.push((wanted, repeated.transpose()?));
+            }
+            found(step, all)
+        })
+    }
+
+    /// Compiles `steps` and hands each over when it is done.
+    fn compile_all(
+        &self,
+        steps: &[&Step],
+        lock: Digest,
+        placement: &Placement,
+        hand_over: impl FnMut(&Step, Built) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let vendored = vendor::vendor(self.workspace, lock, self.cache, self.shell)?;
+        let images: Vec<String> = steps.iter().map(|step| step.image.name.clone()).collect();
+        let assembly = self.images.prepare(&images, &self.engine, self.shell)?;
+        let jobs = self.jobs(steps.len())?;
+        let work = Work { vendored: &vendored, jobs: &jobs, placement };
+        self.side_by_side(steps, &assembly, work, hand_over)
     }
 
     /// Completes the images of `steps` and compiles the steps in them, as many at once as there are
@@ -266,12 +331,9 @@ impl Build<'_> {
                 outcomes.push((wanted.clone(), Outcome::NotCompiled));
                 continue;
             };
-            let artifact =
-                Artifact::read(name, library, &self.folders_of(step, &survey.inputs.placement))?;
-            let extra = beyond(wanted, &artifact);
-            let source = survey.source(&wanted.plugin, &extra)?;
-            let sources = source.tree;
-            let manifest = describe::manifest(step, wanted, &artifact, source)?;
+            let Made { artifact, manifest, extra } =
+                self.describe(step, wanted, library, survey)?;
+            let sources = manifest.source.tree;
             let path = delivery.place(&artifact.bytes, &manifest)?;
             if let Err(rejection) = verdict::of_build(step, wanted, &path) {
                 self.shell.warn(&rejection);
@@ -289,6 +351,7 @@ impl Build<'_> {
                 library: manifest.artifact.sha256,
                 manifest: Digest::of(manifest.to_json()),
                 run: false,
+                reproduced: false,
             };
             replaced.push((wanted.clone(), record, manifest));
         }
@@ -298,6 +361,22 @@ impl Build<'_> {
             Some((wanted, Outcome::Delivered(entry)))
         }));
         Ok(outcomes)
+    }
+
+    /// Reads a library that cargo made and says what it is.
+    fn describe(
+        &self,
+        step: &Step,
+        wanted: &Wanted,
+        library: &Library,
+        survey: &mut Survey<'_>,
+    ) -> Result<Made, Failure> {
+        let folders = self.folders_of(step, &survey.inputs.placement);
+        let artifact = Artifact::read(&wanted.plugin.name, library, &folders)?;
+        let extra = beyond(wanted, &artifact);
+        let source = survey.source(&wanted.plugin, &extra)?;
+        let manifest = describe::manifest(step, wanted, &artifact, source)?;
+        Ok(Made { artifact, manifest, extra })
     }
 
     fn publish(
@@ -341,7 +420,7 @@ impl Build<'_> {
         let state: PathBuf = self.workspace.state_dir();
         Folders {
             placement: placement.clone(),
-            target: state.join("build").join(&image),
+            target: self.apart.map_or_else(|| state.join("build"), Path::to_owned).join(&image),
             cargo: state.join("cargo").join(&image),
             zig: self.cache.root().join("zig").join(&image),
         }
@@ -368,6 +447,20 @@ impl Build<'_> {
         });
         units.sum::<usize>() as u64
     }
+}
+
+/// How the folders begin that an artifact is built again in.
+const APART: &str = "again-";
+
+/// Deletes what runs that were killed have left of such folders.
+fn sweep(state: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(state)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(APART) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// What a cargo run made that is looked at afterwards, with the lists of what it was made from.

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
     bench, build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
+    verify,
 };
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
@@ -57,6 +58,8 @@ enum Command {
     RunPlugin(run_plugin::Args),
     /// Load, call and unload what was built, for each target on its runner
     TestPlugins(test_plugins::Args),
+    /// Build again what was delivered, from nothing, and compare
+    Verify(verify::Args),
     /// Lock, assemble and look at the images that plugins are built in
     Images(images::Args),
     /// List the targets that plugins can be built for
@@ -106,6 +109,7 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
         Command::Gate(args) => gate::run(args, shell),
         Command::RunPlugin(args) => run_plugin::run(args, shell),
         Command::TestPlugins(args) => test_plugins::run(args, &workspace()?, shell),
+        Command::Verify(args) => verify::run(args, &workspace()?, shell),
         Command::Images(args) => images::run(args, &workspace()?, shell),
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
         Command::Doctor(args) => doctor::run(args, shell),

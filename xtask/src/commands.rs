@@ -10,3 +10,4 @@ pub(crate) mod images;
 pub(crate) mod run_plugin;
 pub(crate) mod targets;
 pub(crate) mod test_plugins;
+pub(crate) mod verify;

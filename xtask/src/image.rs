@@ -43,6 +43,7 @@ pub mod usage;
 pub mod verification;
 pub mod version;
 pub mod wheel;
+pub mod zig_cache;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -176,6 +176,9 @@ pub struct Record {
     /// Whether it has since been loaded and called on its target.
     #[serde(default)]
     pub run: bool,
+    /// Whether it has since been built again from nothing, with the same bytes.
+    #[serde(default)]
+    pub reproduced: bool,
 }
 
 impl Step {

@@ -42,8 +42,17 @@ impl Records {
 
     /// Remembers whether an artifact was loaded and called on its target.
     pub fn set_run(&mut self, target: &Triple, plugin: &str, run: bool) {
+        self.update(target, plugin, |record| record.run = run);
+    }
+
+    /// Remembers whether building an artifact again gave the same bytes.
+    pub fn set_reproduced(&mut self, target: &Triple, plugin: &str, reproduced: bool) {
+        self.update(target, plugin, |record| record.reproduced = reproduced);
+    }
+
+    fn update(&mut self, target: &Triple, plugin: &str, change: impl FnOnce(&mut Record)) {
         if let Some(record) = self.all.get_mut(target).and_then(|all| all.get_mut(plugin)) {
-            record.run = run;
+            change(record);
         }
     }
 

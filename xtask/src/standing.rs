@@ -2,7 +2,7 @@
 //! table of targets.
 //!
 //! Nothing of it is believed but what was seen: libraries pass through the gate again here, and were
-//! run only if `test-plugins` did so since they were built.
+//! run or reproduced only if `test-plugins` or `verify` did so since they were built.
 
 use std::path::Path;
 
@@ -26,6 +26,8 @@ pub struct Standing {
     pub audited: usize,
     /// How many of these were loaded and called on the target.
     pub run: usize,
+    /// How many of these were built again from nothing, with the same bytes.
+    pub reproduced: usize,
     /// The bytes of the libraries that are admitted.
     pub size: u64,
     /// The newest C library, or macOS, that one of them needs.
@@ -49,6 +51,7 @@ impl Standing {
             standing.size += manifest.artifact.size;
             let known = records.get(triple, name).filter(|record| record.library == entry.sha256);
             standing.run += usize::from(known.is_some_and(|record| record.run));
+            standing.reproduced += usize::from(known.is_some_and(|record| record.reproduced));
             let floor = |libc: &Option<Libc>| libc.as_ref().map(|libc| libc.floor);
             if floor(&manifest.libc) > floor(&standing.libc) {
                 standing.libc.clone_from(&manifest.libc);
@@ -59,7 +62,7 @@ impl Standing {
 }
 
 /// The heads of the table of targets: what `targets.toml` says, then what was seen.
-pub const HEADS: [&str; 11] = [
+pub const HEADS: [&str; 12] = [
     "target",
     "default",
     "image",
@@ -69,6 +72,7 @@ pub const HEADS: [&str; 11] = [
     "built",
     "audited",
     "run",
+    "reproduced",
     "size",
     "needs",
 ];
@@ -86,8 +90,8 @@ pub fn described(target: &Target, default: bool) -> [String; 5] {
 }
 
 /// The cells of what was seen; `rebuildable` is whether the image can be made again from its lock.
-pub fn seen(target: &Target, rebuildable: Option<bool>, standing: &Standing) -> [String; 6] {
-    let Standing { plugins, built, audited, run, size, libc: needs } = standing;
+pub fn seen(target: &Target, rebuildable: Option<bool>, standing: &Standing) -> [String; 7] {
+    let Standing { plugins, built, audited, run, reproduced, size, libc: needs } = standing;
     let of_built = |n: &usize| format!("{n} of {built}");
     let is_there = *built > 0;
     [
@@ -95,6 +99,7 @@ pub fn seen(target: &Target, rebuildable: Option<bool>, standing: &Standing) -> 
         format!("{built} of {plugins}"),
         if is_there { of_built(audited) } else { String::new() },
         if is_there && target.spec.runner.is_some() { of_built(run) } else { String::new() },
+        if is_there { of_built(reproduced) } else { String::new() },
         if is_there { format!("{} KB", size.div_ceil(1000)) } else { String::new() },
         needs.as_ref().map(ToString::to_string).unwrap_or_default(),
     ]

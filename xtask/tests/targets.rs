@@ -48,7 +48,7 @@ fn the_table_is_text_or_markdown() {
     assert_data_eq!(
         targets(&[]),
         str![[r#"
-target                    default  image  run by        promises             from lock  built   audited  run  size  needs
+target                    default  image  run by        promises             from lock  built   audited  run  reproduced  size  needs
 x86_64-apple-darwin                mac    checked only                                  0 of 0
 x86_64-unknown-linux-gnu  yes      base   ld.so         glibc 2.17 or newer  yes        0 of 0
 
@@ -57,10 +57,10 @@ x86_64-unknown-linux-gnu  yes      base   ld.so         glibc 2.17 or newer  yes
     assert_data_eq!(
         targets(&["--markdown"]),
         str![[r#"
-| target | default | image | run by | promises | from lock | built | audited | run | size | needs |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| x86_64-apple-darwin | | mac | checked only | | | 0 of 0 | | | | |
-| x86_64-unknown-linux-gnu | yes | base | ld.so | glibc 2.17 or newer | yes | 0 of 0 | | | | |
+| target | default | image | run by | promises | from lock | built | audited | run | reproduced | size | needs |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| x86_64-apple-darwin | | mac | checked only | | | 0 of 0 | | | | | |
+| x86_64-unknown-linux-gnu | yes | base | ld.so | glibc 2.17 or newer | yes | 0 of 0 | | | | | |
 
 "#]]
     );

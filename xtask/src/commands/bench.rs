@@ -3,9 +3,11 @@
 //! A figure stands beside a peer's that was measured in the same run, since a machine's speed is not
 //! a property of this project; ratios are.
 
+mod bare;
 mod builds;
 mod engines;
 mod images;
+mod one_line;
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,8 @@ enum Name {
     Engines,
     /// Whole builds in each engine beside cargo by itself in the same root
     Builds,
+    /// One line changed, for all default targets, beside cargo by itself in the same roots
+    OneLine,
     /// Layers made of packages beside the SHA-256 of the same bytes
     Images,
 }
@@ -84,6 +88,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
             Name::NothingToDo => vec![nothing_to_do(workspace)?],
             Name::Engines => engines::measure(workspace, shell)?,
             Name::Builds => builds::measure(workspace, shell)?,
+            Name::OneLine => vec![one_line::measure(workspace, shell)?],
             Name::Images => vec![images::measure(workspace, shell)?],
         };
         for figure in measured {

@@ -19,7 +19,7 @@ use crate::image::registry::repository;
 use crate::plan::{Freshness, LeftOut, Plan, Step};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
-use crate::targets::TargetSet;
+use crate::targets::{Target, TargetSet};
 use crate::workspace::Workspace;
 
 /// Builds every plugin for every target, inside pinned images, into `dist/`.
@@ -118,8 +118,15 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         for note in &plan.notes {
             shell.status("Note", note);
         }
-        let build =
-            Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
+        let build = Build {
+            workspace,
+            cache: &cache,
+            images: &images,
+            engine: &*engine,
+            n_jobs,
+            shell,
+            apart: None,
+        };
         build.carry_out(&plan, &mut survey, |step, outcomes| {
             report(step, outcomes, &mut tally, shell);
         })?;
@@ -135,6 +142,34 @@ pub(crate) fn lock(workspace: &Workspace, shell: &Shell) -> Result<Lock, Failure
     let lock = Lock::take(&dir.join("run.lock"), shell)?;
     Delivery::sweep(&workspace.dist_dir());
     Ok(lock)
+}
+
+/// The targets that were asked for, or all that something was delivered for: those that one can `verb`.
+pub(crate) fn delivered<'a>(
+    asked: &[String],
+    set: &'a TargetSet,
+    survey: &Survey<'_>,
+    verb: &str,
+) -> Result<Vec<&'a Target>, Failure> {
+    let is_there =
+        |triple: &Triple| survey.index.artifacts.iter().any(|entry| entry.target == *triple);
+    let build = |what: String, hint: String| Failure::new(Exit::Usage, what).with_hint(hint);
+    if asked.is_empty() {
+        let targets: Vec<_> = set.iter().filter(|target| is_there(&target.triple)).collect();
+        if targets.is_empty() {
+            let hint = "run `cargo xtask build-plugins` first".to_owned();
+            return Err(build(format!("there is nothing to {verb} in `dist/`"), hint));
+        }
+        return Ok(targets);
+    }
+    let targets = set.select(asked)?;
+    match targets.iter().find(|target| !is_there(&target.triple)) {
+        None => Ok(targets),
+        Some(Target { triple, .. }) => Err(build(
+            format!("there is nothing for {triple} in `dist/`"),
+            format!("run `cargo xtask build-plugins --target {triple}` first"),
+        )),
+    }
 }
 
 fn show(plan: &Plan, shell: &Shell) {

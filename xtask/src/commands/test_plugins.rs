@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let cache = Cache::open()?;
     let images = Images::open(workspace.recipes_dir(), cache.clone());
     let mut survey = Survey::take(workspace, &images, "release")?;
-    let targets = delivered(args, &set, &survey)?;
+    let targets = build_plugins::delivered(&args.target, &set, &survey, "test")?;
     let mut tally = Tally::default();
     let (runnable, skipped): (Vec<&Target>, Vec<&Target>) =
         targets.into_iter().partition(|target| runner::obstacle(target).is_none());
@@ -97,12 +97,21 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         let plan = survey.plan(&runnable, &[], Rebuild::Stale)?;
         let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
         let n_jobs = thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
-        let build =
-            Build { workspace, cache: &cache, images: &images, engine: &*engine, n_jobs, shell };
+        let build = Build {
+            workspace,
+            cache: &cache,
+            images: &images,
+            engine: &*engine,
+            n_jobs,
+            shell,
+            apart: None,
+        };
         let vendored = vendor::vendor(workspace, survey.inputs.lock, &cache, shell)?;
         for step in &plan.steps {
-            // Plugins are optimized as they are delivered; what is around them need not be.
-            let step = Step { profile: "dev".to_owned(), ..step.clone() };
+            // Plugins are optimized as they are delivered; what is around them need not be, and without
+            // debug information zig has what it links at hand.
+            let mut step = Step { profile: "dev".to_owned(), ..step.clone() };
+            step.env.insert("CARGO_PROFILE_DEV_DEBUG".to_owned(), "0".to_owned());
             let run = Run { build: &build, step: &step, vendored: &vendored, survey: &survey };
             let passed = run.load(&mut tally)?;
             if args.unit {
@@ -115,33 +124,6 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         }
     }
     finish(args, &tally, shell)
-}
-
-/// The targets that were asked for, or all that something was delivered for.
-fn delivered<'a>(
-    args: &Args,
-    set: &'a TargetSet,
-    survey: &Survey<'_>,
-) -> Result<Vec<&'a Target>, Failure> {
-    let is_there =
-        |triple: &Triple| survey.index.artifacts.iter().any(|entry| entry.target == *triple);
-    let build = |what: String, hint: String| Failure::new(Exit::Usage, what).with_hint(hint);
-    if args.target.is_empty() {
-        let targets: Vec<_> = set.iter().filter(|target| is_there(&target.triple)).collect();
-        if targets.is_empty() {
-            let hint = "run `cargo xtask build-plugins` first".to_owned();
-            return Err(build("there is nothing to test in `dist/`".to_owned(), hint));
-        }
-        return Ok(targets);
-    }
-    let targets = set.select(&args.target)?;
-    match targets.iter().find(|target| !is_there(&target.triple)) {
-        None => Ok(targets),
-        Some(Target { triple, .. }) => Err(build(
-            format!("there is nothing for {triple} in `dist/`"),
-            format!("run `cargo xtask build-plugins --target {triple}` first"),
-        )),
-    }
 }
 
 /// The tests of one target.

@@ -4,13 +4,15 @@
 //! the sysroot, the paths in panics of the prebuilt library would change.
 
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use keyway_manifest::Triple;
 use thiserror::Error;
 
 use super::member::{Content, Data, Entries, Kind, Member, MemberError};
 use super::run::{self, RunError, Scratch};
+use super::zig_cache::{self, ZigCacheError};
 use crate::cache::CacheError;
 use crate::container::{Image, Runner};
 
@@ -38,6 +40,9 @@ pub enum StandardLibraryError {
         /// The target.
         target: Triple,
     },
+    /// What zig compiled for it can't be used.
+    #[error(transparent)]
+    Zig(#[from] ZigCacheError),
     /// A file of it has a name that no layer may have.
     #[error(transparent)]
     Member(#[from] MemberError),
@@ -58,7 +63,7 @@ pub fn compile(
 ) -> Result<Member, StandardLibraryError> {
     run::script(runner, image, SCRIPT, &[target.as_str()], scratch)
         .map_err(|source| StandardLibraryError::Compile { target: target.clone(), source })?;
-    let member = collect(target, &scratch.path().join("lib"))?;
+    let member = collect(target, scratch.path())?;
     if member.entries.iter().any(|entry| entry.path.contains("/libstd-")) {
         Ok(member)
     } else {
@@ -66,25 +71,36 @@ pub fn compile(
     }
 }
 
+/// The library and zig's part of it, as the script left them in `folder`.
 fn collect(target: &Triple, folder: &Path) -> Result<Member, StandardLibraryError> {
     let name = format!("std {target}");
     let mut entries = Entries::of(&name);
-    let read = || -> std::io::Result<Vec<_>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            files.push((entry.file_name(), entry.path(), entry.metadata()?.len()));
-        }
-        files.sort();
-        Ok(files)
-    };
+    let lib = folder.join("lib");
+    let mut files = read(&lib).map_err(CacheError::io("read", &lib))?;
+    for (file, _) in &mut files {
+        *file = format!("usr/lib/rustlib/{target}/lib/{file}");
+    }
+    let zig = zig_cache::detach(&folder.join("zig/cache"))?;
+    files
+        .extend(zig.into_iter().map(|(file, path)| (format!("{}/{file}", zig_cache::PLACE), path)));
     let mut paths = Vec::new();
-    for (file, path, size) in read().map_err(CacheError::io("read", folder))? {
-        let file = entries.path(file.as_encoded_bytes())?;
+    for (into, path) in files {
+        let size = fs::metadata(&path).map_err(CacheError::io("read", &path))?.len();
         let data = Data { at: paths.len() as u64, size };
-        let into = format!("usr/lib/rustlib/{target}/lib/{file}");
+        let into = entries.path(into.as_bytes())?;
         entries.add(into, Kind::File(data), 0o644, u64::MAX)?;
         paths.push(path);
     }
     Ok(Member { name, entries: entries.finish(), content: Content::Files(paths) })
+}
+
+/// The files of a folder by name, sorted.
+fn read(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        files.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    files.sort();
+    Ok(files)
 }

@@ -1,7 +1,9 @@
-# Compiles std for the target $1 from the source in the image, into /out/lib.
-# No network, no linker and no libc of the target is needed: only rlibs come out. `test` is for the unit
-# tests of plugins. The symbolizer of backtraces is left out: plugins are stripped, so it has nothing to
-# look up, and would be a sixth of the library.
+# Compiles std for the target $1 from the source in the image, into /out/lib. If zig links for the
+# target, what it compiles for a first link goes into /out/zig/cache.
+#
+# No network and no libc of the target is needed. `test` is for the unit tests of plugins. The
+# symbolizer of backtraces is left out: plugins are stripped, so it has nothing to look up, and would be
+# a sixth of the library.
 #
 # One codegen unit, as in rustc's own releases: a quarter less to compile than 16 that are optimized
 # across, and no slower in what is made of it. What only tests and proc macros link is not optimized.
@@ -67,6 +69,24 @@ case $target in
     for object in rsbegin rsend; do
         rustc --edition 2015 --crate-type lib --emit=obj -C panic=abort -C opt-level=s \
             --target "$target" -o /out/lib/$object.o "$source/rtstartup/$object.rs"
+    done
+    ;;
+esac
+
+# A program and a library are linked for it, as cargo will do: by default it strips what has no debug
+# information, and zig then leaves that out of what it compiles. The folder is there, so that nothing of
+# another target's is copied into it.
+linker=$target-cc
+case $(readlink -f "$(command -v "$linker" || true)" || true) in
+*/keyway-cc)
+    mkdir -p /out/zig/cache /out/sysroot/lib/rustlib/"$target"
+    ln -s /out/lib /out/sysroot/lib/rustlib/"$target"/lib
+    export ZIG_GLOBAL_CACHE_DIR=/out/zig
+    echo 'fn main() {}' > /out/empty/src/main.rs
+    for kind in bin cdylib; do
+        rustc --target "$target" --sysroot /out/sysroot --crate-type "$kind" --cap-lints allow \
+            -Clinker="$linker" -Ctarget-feature=-crt-static -Clink-arg=-dynamic -Cstrip=debuginfo \
+            -o /out/empty/"$kind" /out/empty/src/main.rs
     done
     ;;
 esac

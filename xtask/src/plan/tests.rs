@@ -116,6 +116,7 @@ fn freshness_names_the_first_reason() {
         library: digest("library"),
         manifest: digest("manifest"),
         run: false,
+        reproduced: false,
     };
     let judge = |record: Option<&Record>, key: &str, sources: &str, delivered: bool| {
         let sources = digest(sources);

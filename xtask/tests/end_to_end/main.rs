@@ -12,12 +12,15 @@ mod native;
 mod refusals;
 mod workspace;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use keyway_manifest::{Digest, Triple};
+use keyway_xtask::cache::Cache;
+use keyway_xtask::image::Images;
 use keyway_xtask::runner;
 use keyway_xtask::targets::TargetSet;
 use serde_json::Value;
@@ -35,7 +38,7 @@ static BUILT: LazyLock<Copy> = LazyLock::new(|| {
 const COMPARED: [&str; 2] = ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu"];
 
 fn targets() -> TargetSet {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     TargetSet::read(&root.join("targets.toml")).expect("the shipped file")
 }
 
@@ -52,8 +55,82 @@ fn fresh(events: &[Value]) -> Vec<bool> {
     artifacts.map(|event| event["fresh"].as_bool().expect("a truth")).collect()
 }
 
+/// The cache with all images, in which zig has not linked anything yet.
+fn cache_without_zig(folder: &Path) {
+    let cache = Cache::open().expect("a cache");
+    for entry in fs::read_dir(cache.root()).expect("list") {
+        let entry = entry.expect("list");
+        if entry.file_name() != "zig" {
+            symlink(entry.path(), folder.join(entry.file_name())).expect("a link");
+        }
+    }
+}
+
+/// What zig makes for any link, by its place in a cache of zig's.
+fn made_by_zig(cache: &Path) -> BTreeSet<PathBuf> {
+    const NAMES: [&str; 6] =
+        ["Scrt1.o", "dllcrt2.obj", "libc.so", "libc.so.6", "libcompiler_rt.a", "libunwind.a"];
+    let list = |path: PathBuf| fs::read_dir(path).expect("list").map(|e| e.expect("list").path());
+    let files = list(cache.join("o")).flat_map(list);
+    let is_it = |path: &PathBuf| NAMES.iter().any(|name| path.ends_with(name));
+    files.filter(is_it).map(|file| file.strip_prefix(cache).expect("below").to_owned()).collect()
+}
+
+/// What was delivered in one folder is built again in another, from nothing; and no link waits for zig
+/// to compile a libc's startup objects, its stubs or a runtime.
 #[test]
-fn the_same_bits_come_from_another_engine_and_folder() {
+fn every_target_is_the_same_again_in_another_folder() {
+    let copy = Copy::new("again");
+    let cache = tempfile::tempdir().expect("a temporary folder");
+    for delivered in ["dist", "target/keyway/records.json"] {
+        let to = copy.path(delivered);
+        fs::create_dir_all(to.parent().expect("has one")).expect("create");
+        duct::cmd!("cp", "-R", BUILT.path(delivered), to).run().expect("copied");
+    }
+    cache_without_zig(cache.path());
+    let verify = copy.command(&["--json", "verify", "--engine", "sandbox"]);
+    let events = self::events(verify.env("KEYWAY_CACHE", cache.path()).read().expect("verified"));
+    let identical = events.iter().filter(|event| event["identical"] == true).count();
+    assert_eq!(identical, 3 * targets().iter().count(), "{events:#?}");
+    let rows = self::events(copy.xtask(&["targets"]));
+    for row in rows.iter().filter(|event| event["event"] == "target") {
+        assert_eq!(row["delivered"]["reproduced"], 3, "{row:#}");
+    }
+    let images = Images::open(copy.path("docker"), Cache::open().expect("a cache"));
+    for target in targets().iter() {
+        let image = images.locked(&target.spec.image).expect("a lock").manifest;
+        let root = cache.path().join("roots").join(image.to_string());
+        let (has, used) = (root.join("usr/lib/zig-cache"), cache.path().join("zig"));
+        let (has, used) = (made_by_zig(&has), made_by_zig(&used.join(image.short()).join("cache")));
+        assert!(!has.is_empty() && has == used, "{}: {has:#?} {used:#?}", target.triple);
+    }
+
+    // A library that came from elsewhere is found out, and so is a source that changed since.
+    let triple = "x86_64-unknown-linux-gnu";
+    let library = format!("{triple}/greet/libgreet.so");
+    let path = copy.path("dist").join(&library);
+    let mut bytes = fs::read(&path).expect("read");
+    *bytes.last_mut().expect("not empty") ^= 1;
+    fs::write(&path, bytes).expect("write");
+    let source = copy.path("plugins/zstd-codec/src/lib.rs");
+    let text = fs::read_to_string(&source).expect("read");
+    fs::write(&source, format!("{text}\n// A comment is a change of the sources.\n"))
+        .expect("write");
+    let arguments = ["--json", "verify", "--engine", "sandbox", "--target", triple];
+    let run = copy.command(&arguments).unchecked().stdout_capture().stderr_null().run();
+    let run = run.expect("the tool starts");
+    assert_eq!(run.status.code(), Some(3));
+    let events = json(&run.stdout);
+    let of = |plugin: &str| events.iter().find(|event| event["plugin"] == plugin).expect("told");
+    assert_eq!(of("order-match")["identical"], true, "{events:#?}");
+    assert_eq!(of("greet")["file"], library.as_str(), "{events:#?}");
+    let manifest = format!("{triple}/zstd-codec/zstd-codec.manifest.json");
+    assert_eq!(of("zstd-codec")["file"], manifest.as_str(), "the library is the same: {events:#?}");
+    assert_eq!(of("zstd-codec")["reason"], "its sources changed", "{events:#?}");
+}
+
+#[test]
+fn the_same_bits_come_from_another_engine() {
     let first = compared(&BUILT);
     assert_eq!(first.len(), 6 * 2, "libraries and manifests: {first:#?}");
     let daemon = duct::cmd!("docker", "version").stdout_null().stderr_null().unchecked().run();
@@ -161,11 +238,11 @@ fn plugins_for_glibc_run_on_the_oldest_debian() {
 fn no_path_of_a_build_is_in_a_library() {
     let root = BUILT.path("");
     let home = std::env::var("HOME").expect("a home");
-    let cache = keyway_xtask::cache::Cache::open().expect("a cache");
+    let cache = Cache::open().expect("a cache");
     let host = [root.to_string_lossy().into_owned(), cache.root().to_string_lossy().into_owned()];
     let guest = ["/work/", "/target/", "/cargo/", "/zig/", "/out/", "/tmp/"].map(str::to_owned);
     // A home right below `/` is root's, which programs name for reasons of their own.
-    let is_users = std::path::Path::new(&home).components().count() > 2;
+    let is_users = Path::new(&home).components().count() > 2;
     let home = is_users.then(|| format!("{home}/"));
     let paths: Vec<String> = host.into_iter().chain(guest).chain(home).collect();
     let mut n_libraries = 0;

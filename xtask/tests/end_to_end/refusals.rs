@@ -63,6 +63,7 @@ fn check(target: &str) {
         engine: &engine,
         n_jobs,
         shell: &shell,
+        apart: None,
     };
     let vendored =
         vendor::vendor(&workspace, survey.inputs.lock, &cache, &shell).expect("the crates");

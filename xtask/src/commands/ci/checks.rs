@@ -47,7 +47,8 @@ pub(super) struct Step {
     pub(super) env: Vec<(&'static str, &'static str)>,
 }
 
-/// Every check.
+/// Every check. Tests are built for the whole workspace each time: with a package alone cargo would choose
+/// other features for what they share, and compile that again.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "fmt",
@@ -63,7 +64,7 @@ pub(super) const CHECKS: &[Check] = &[
         name: "policy",
         about: "licences, sources and bans of deny.toml; what hosts and plugins link",
         steps: Steps::Cargo(&[Cargo {
-            args: &["test", "--locked", "-p", "keyway-xtask", "--test", "policy"],
+            args: &["test", "--locked", "--workspace", "--test", "policy"],
             env: &[],
         }]),
     },
@@ -95,14 +96,11 @@ pub(super) const CHECKS: &[Check] = &[
             args: &[
                 "test",
                 "--locked",
-                "-p",
-                "keyway-xtask",
+                "--workspace",
                 "--features",
-                "end-to-end",
+                "keyway-xtask/end-to-end",
                 "--test",
                 "end_to_end",
-                "--",
-                "--test-threads=1",
             ],
             env: &[],
         }]),
