@@ -81,8 +81,13 @@ impl<'a> Bare<'a> {
         self.steps.iter().map(|prepared| self.run(prepared, folder)).sum()
     }
 
-    fn run(&self, Prepared { step, image, zig }: &Prepared, folder: &Path) -> Result<Duration, Failure> {
-        let (target, cargo) = (folder.join("target").join(image.manifest.short()), folder.join("cargo"));
+    fn run(
+        &self,
+        Prepared { step, image, zig }: &Prepared,
+        folder: &Path,
+    ) -> Result<Duration, Failure> {
+        let (target, cargo) =
+            (folder.join("target").join(image.manifest.short()), folder.join("cargo"));
         for folder in [&target, zig, &cargo.join("vendor")] {
             fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
         }
