@@ -28,12 +28,22 @@ pub(super) const BLOBS: &str = "blobs/sha256/";
 pub struct Description {
     /// The recipe's name.
     pub name: String,
-    /// The architecture, as OCI and Debian alike spell `amd64`.
+    /// The architecture, as Debian names it.
     pub architecture: String,
     /// Environment of commands.
     pub env: BTreeMap<String, String>,
     /// Every time in the image.
     pub epoch: u64,
+}
+
+/// What OCI calls an architecture that Debian names: by Go's names, where most are the same.
+pub(super) fn architecture_of(debian: &str) -> &str {
+    match debian {
+        "armhf" => "arm",
+        "i386" => "386",
+        "ppc64el" => "ppc64le",
+        same => same,
+    }
 }
 
 /// An image of `layers`, lowest first, each with what it holds.
@@ -48,7 +58,7 @@ pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
         env.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let diff_ids: Vec<String> = layers.iter().map(|(_, layer)| layer.diff_id.prefixed()).collect();
     let config_json = document(&json!({
-        "architecture": architecture,
+        "architecture": architecture_of(&architecture),
         "config": { "Env": variables },
         "created": created,
         "history": history,

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::download::{DownloadError, Downloads};
 use super::http::{Expected, Http, HttpError};
+use super::oci;
 use super::ready::{self, Blob, Configuration, LockedReady};
 use super::recipe::Reference;
 use super::registry::{Access, Registry};
@@ -188,12 +189,13 @@ impl<'a> Remote<'a> {
         hex.ok_or_else(|| self.form(format!("`{text}` is no sha256")))
     }
 
-    /// The manifest for an architecture, with its configuration.
+    /// The manifest for an architecture of Debian's, with its configuration.
     fn resolve(
         &mut self,
         digest: Digest,
         architecture: &str,
     ) -> Result<(Vec<Descriptor>, Configuration), ReferenceError> {
+        let architecture = oci::architecture_of(architecture);
         let mut manifest = self.manifest(digest)?;
         if !manifest.manifests.is_empty() {
             let fits = |platform: &&Platform| {

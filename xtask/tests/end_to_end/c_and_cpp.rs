@@ -106,8 +106,9 @@ fn answer(input: &[u8]) -> Result<Vec<u8>, PluginError> {
 "#;
 
 /// Zig compiles libc++ once for each target, most of a minute: so not on all of them.
-const CPP_TARGETS: [&str; 5] = [
+const CPP_TARGETS: [&str; 6] = [
     "aarch64-apple-darwin",
+    "i686-pc-windows-gnu",
     "x86_64-apple-darwin",
     "x86_64-pc-windows-gnu",
     "x86_64-unknown-linux-gnu",

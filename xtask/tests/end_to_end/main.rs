@@ -20,8 +20,11 @@ use std::sync::LazyLock;
 
 use keyway_manifest::{Digest, Triple};
 use keyway_xtask::cache::Cache;
+use keyway_xtask::container::{Command, EngineName};
+use keyway_xtask::engine::{self, Sandbox};
 use keyway_xtask::image::Images;
 use keyway_xtask::runner;
+use keyway_xtask::shell::Shell;
 use keyway_xtask::targets::TargetSet;
 use serde_json::Value;
 use workspace::{Copy, events, json};
@@ -37,9 +40,12 @@ static BUILT: LazyLock<Copy> = LazyLock::new(|| {
 /// The two whose bits are compared between engines: one through zig, one through MinGW.
 const COMPARED: [&str; 2] = ["x86_64-unknown-linux-gnu", "x86_64-pc-windows-gnu"];
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
+}
+
 fn targets() -> TargetSet {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    TargetSet::read(&root.join("targets.toml")).expect("the shipped file")
+    TargetSet::read(&root().join("targets.toml")).expect("the shipped file")
 }
 
 /// The files that a copy has for the compared targets.
@@ -152,6 +158,38 @@ fn the_same_bits_come_from_another_engine() {
     copy.delete_volumes();
 }
 
+/// An engine of containers needs more of an image than the program that it runs.
+#[test]
+fn every_runner_starts_in_a_container() {
+    let (cache, shell) = (Cache::open().expect("a cache"), Shell::silent());
+    let images = Images::open(root().join("docker"), cache.clone());
+    let docker = match engine::open(EngineName::Docker, &cache, &shell) {
+        Ok(docker) => docker,
+        Err(reason) => {
+            println!("skipped: {reason}, so no runner can be started in it");
+            return;
+        }
+    };
+    let sandbox = Sandbox::new(env!("CARGO_BIN_EXE_xtask").into(), cache.clone(), &shell);
+    let command = Command {
+        argv: vec!["true".into()],
+        env: BTreeMap::new(),
+        workdir: "/".into(),
+        mounts: Vec::new(),
+    };
+    let targets = targets();
+    let runners = targets.iter().filter_map(|target| {
+        let image = target.spec.runner.as_ref()?.image.as_deref();
+        Some(image.unwrap_or(&target.spec.image))
+    });
+    for name in runners.collect::<BTreeSet<_>>() {
+        let image = images.ensure(name, &&sandbox, &shell).expect("the image");
+        docker
+            .run(&image, &command, &mut |_, _| {})
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
 #[test]
 fn nothing_to_do_is_known_from_contents() {
     let again = || fresh(&events(BUILT.xtask(&["build-plugins"])));
@@ -191,8 +229,9 @@ fn every_plugin_runs_on_its_target() {
 }
 
 /// A target for each way to run a program: natively, by another libc's loader, by an emulator whose
-/// bytes are in the other order, and under Wine.
-const UNIT_TESTED: [&str; 4] = [
+/// bytes are in the other order, and under Wine for each width of programs.
+const UNIT_TESTED: [&str; 5] = [
+    "i686-pc-windows-gnu",
     "s390x-unknown-linux-gnu",
     "x86_64-pc-windows-gnu",
     "x86_64-unknown-linux-gnu",

@@ -117,8 +117,9 @@ fn what_can_not_run_here_is_said() {
         runner::obstacle(selected[0])
     };
     if std::env::consts::ARCH == "x86_64" {
-        assert_eq!(obstacle("x86_64-unknown-linux-gnu"), None);
-        assert_eq!(obstacle("x86_64-pc-windows-gnu"), None);
+        for triple in ["i686-pc-windows-gnu", "x86_64-pc-windows-gnu", "x86_64-unknown-linux-gnu"] {
+            assert_eq!(obstacle(triple), None, "{triple}");
+        }
     }
     let none = obstacle("aarch64-apple-darwin").unwrap();
     assert_eq!(none, "no image here runs programs for it");

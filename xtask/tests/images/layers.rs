@@ -156,6 +156,23 @@ fn writes_one_archive_for_docker_and_oci() {
 }
 
 #[test]
+fn names_architectures_as_oci_does() {
+    let named = |debian: &str| {
+        let description = Description {
+            name: "base".into(),
+            architecture: debian.into(),
+            env: BTreeMap::new(),
+            epoch: EPOCH,
+        };
+        let config: Value =
+            serde_json::from_slice(&oci::image(description, Vec::new()).config_json).unwrap();
+        config["architecture"].as_str().unwrap().to_owned()
+    };
+    let known = ["amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x"].map(named);
+    assert_eq!(known, ["amd64", "arm64", "arm", "386", "ppc64le", "riscv64", "s390x"]);
+}
+
+#[test]
 fn does_not_archive_a_layer_that_was_cut() {
     let bench = Workbench::new();
     let image = image(&bench);

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use keyway_inspect::Details;
 use snapbox::str;
 use tempfile::TempDir;
 
@@ -146,4 +147,25 @@ fn a_windows_library_has_no_time_in_it() {
     assert!(!said.contains("msvcrt") && !said.contains("unwindlib"), "{said}");
     bytes[0x88..0x8c].fill(0);
     assert_eq!(fs::read(&dll).unwrap(), bytes);
+}
+
+#[test]
+fn the_dll_that_wine_lacks_is_one_name_for_another() {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/files");
+    let output =
+        Command::new("/bin/sh").arg(files.join("keyway-bcryptprimitives")).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let dll = output.stdout;
+    let found = keyway_inspect::inspect(&dll).unwrap();
+    assert_eq!(found.violations, []);
+    let target = "i686-pc-windows-gnu".parse().unwrap();
+    assert_eq!(found.facts.header.mismatches(&target), []);
+    assert_eq!(Vec::from_iter(&found.facts.exports), ["ProcessPrng"]);
+    let Details::Pe(details) = &found.facts.details else { panic!("{found:#?}") };
+    assert_eq!(details.name.as_deref(), Some("bcryptprimitives.dll"));
+    assert!(!details.constructors && details.nx, "{details:#?}");
+    // What follows in its one section is zeros.
+    let text = b"ProcessPrng\0advapi32.SystemFunction036\0";
+    assert!(dll.starts_with(b"MZ") && dll[0x249..].starts_with(text));
+    assert!(dll[0x249 + text.len()..].iter().all(|byte| *byte == 0));
 }
