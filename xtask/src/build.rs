@@ -48,7 +48,7 @@ pub struct Build<'a> {
     /// Where progress and diagnostics go.
     pub shell: &'a Shell,
     /// Where cargo's target folders lie, if not with those of the workspace.
-    pub apart: Option<&'a Path>,
+    apart: Option<&'a Path>,
 }
 
 /// What the cargo runs of a build share.
@@ -91,6 +91,22 @@ struct Made {
     manifest: Manifest,
     /// The files that it was made from beyond its plugin's folders.
     extra: Vec<PathBuf>,
+}
+
+impl<'a> Build<'a> {
+    /// A build with `jobs` compilations at once; with as many as there are processors if that is not given.
+    pub fn new(
+        workspace: &'a Workspace,
+        cache: &'a Cache,
+        images: &'a Images,
+        engine: &'a dyn Engine,
+        jobs: Option<NonZeroUsize>,
+        shell: &'a Shell,
+    ) -> Self {
+        let processors = || thread::available_parallelism().ok();
+        let n_jobs = jobs.or_else(processors).unwrap_or(NonZeroUsize::MIN);
+        Self { workspace, cache, images, engine, n_jobs, shell, apart: None }
+    }
 }
 
 impl Build<'_> {

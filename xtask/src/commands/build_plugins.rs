@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use keyway_manifest::{Digest, Triple};
 use serde::Serialize;
@@ -31,15 +30,8 @@ pub(crate) struct Args {
     /// Build for this target only, or for `all`; may be given several times
     #[arg(long, value_name = "TRIPLE")]
     target: Vec<String>,
-    /// What runs the images
-    #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
-    engine: EngineChoice,
-    /// Cargo profile to build with
-    #[arg(long, value_name = "PROFILE", default_value = "release")]
-    profile: String,
-    /// Compilations at once; the number of processors unless given
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    how: How,
     /// Where layers of images were pushed to, asked before any is assembled
     #[arg(long, env = "KEYWAY_REGISTRY", value_name = "REGISTRY/NAME", value_parser = repository)]
     registry: Option<Reference>,
@@ -49,6 +41,20 @@ pub(crate) struct Args {
     /// Show the plan and stop
     #[arg(long)]
     dry_run: bool,
+}
+
+/// How plugins are built.
+#[derive(Debug, clap::Args)]
+pub(crate) struct How {
+    /// What runs the images
+    #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
+    pub(crate) engine: EngineChoice,
+    /// Cargo profile to build with
+    #[arg(long, value_name = "PROFILE", default_value = "release")]
+    pub(crate) profile: String,
+    /// Compilations at once; the number of processors unless given
+    #[arg(long, short, value_name = "N")]
+    pub(crate) jobs: Option<std::num::NonZeroUsize>,
 }
 
 #[derive(Serialize)]
@@ -97,7 +103,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let cache = Cache::open()?;
     let images =
         Images::open(workspace.recipes_dir(), cache.clone()).with_registry(args.registry.clone());
-    let mut survey = Survey::take(workspace, &images, &args.profile)?;
+    let mut survey = Survey::take(workspace, &images, &args.how.profile)?;
     let plan = survey.plan(&targets, &args.plugin, rebuild)?;
     if args.dry_run {
         show(&plan, shell);
@@ -112,21 +118,11 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     }
     report_fresh(&plan, &survey, &mut tally, shell);
     if plan.steps.iter().any(|step| !step.is_fresh()) {
-        let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
-        let processors = thread::available_parallelism();
-        let n_jobs = args.jobs.or(processors.ok()).unwrap_or(std::num::NonZeroUsize::MIN);
+        let engine = engine::select(args.how.engine, set.engines(), &cache, shell)?;
         for note in &plan.notes {
             shell.status("Note", note);
         }
-        let build = Build {
-            workspace,
-            cache: &cache,
-            images: &images,
-            engine: &*engine,
-            n_jobs,
-            shell,
-            apart: None,
-        };
+        let build = Build::new(workspace, &cache, &images, &*engine, args.how.jobs, shell);
         build.carry_out(&plan, &mut survey, |step, outcomes| {
             report(step, outcomes, &mut tally, shell);
         })?;

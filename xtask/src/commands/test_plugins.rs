@@ -1,8 +1,6 @@
 //! `test-plugins`: every delivered plugin, loaded, called and unloaded by a host program for its
 //! target; and, if asked for, its unit tests there.
 
-use std::thread;
-
 use keyway_manifest::Triple;
 use serde::Serialize;
 
@@ -96,16 +94,7 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     if !runnable.is_empty() {
         let plan = survey.plan(&runnable, &[], Rebuild::Stale)?;
         let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
-        let n_jobs = thread::available_parallelism().unwrap_or(std::num::NonZeroUsize::MIN);
-        let build = Build {
-            workspace,
-            cache: &cache,
-            images: &images,
-            engine: &*engine,
-            n_jobs,
-            shell,
-            apart: None,
-        };
+        let build = Build::new(workspace, &cache, &images, &*engine, None, shell);
         let vendored = vendor::vendor(workspace, survey.inputs.lock, &cache, shell)?;
         for step in &plan.steps {
             // Plugins are optimized as they are delivered; what is around them need not be, and without

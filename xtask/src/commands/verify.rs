@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::thread;
 
 use keyway_manifest::{Digest, Triple};
 use serde::Serialize;
 
 use crate::build::{Build, Repeated, count};
 use crate::cache::Cache;
-use crate::commands::build_plugins;
+use crate::commands::build_plugins::{self, How};
 use crate::dist::Entry;
-use crate::engine::{self, EngineChoice};
+use crate::engine;
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::plan::{Freshness, Plan, Wanted};
@@ -29,15 +28,8 @@ pub(crate) struct Args {
     /// Verify what was built for this target only; may be given several times
     #[arg(long, value_name = "TRIPLE")]
     target: Vec<String>,
-    /// What runs the images
-    #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
-    engine: EngineChoice,
-    /// Cargo profile that it was built with
-    #[arg(long, value_name = "PROFILE", default_value = "release")]
-    profile: String,
-    /// Compilations at once; the number of processors unless given
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<std::num::NonZeroUsize>,
+    #[command(flatten)]
+    how: How,
 }
 
 #[derive(Serialize)]
@@ -82,22 +74,12 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let _lock = build_plugins::lock(workspace, shell)?;
     let cache = Cache::open()?;
     let images = Images::open(workspace.recipes_dir(), cache.clone());
-    let mut survey = Survey::take(workspace, &images, &args.profile)?;
+    let mut survey = Survey::take(workspace, &images, &args.how.profile)?;
     let targets = build_plugins::delivered(&args.target, &set, &survey, "verify")?;
     let mut plan = survey.plan(&targets, &args.plugin, Rebuild::Stale)?;
     leave_out_the_undelivered(&mut plan, &survey);
-    let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
-    let processors = thread::available_parallelism();
-    let n_jobs = args.jobs.or(processors.ok()).unwrap_or(std::num::NonZeroUsize::MIN);
-    let build = Build {
-        workspace,
-        cache: &cache,
-        images: &images,
-        engine: &*engine,
-        n_jobs,
-        shell,
-        apart: None,
-    };
+    let engine = engine::select(args.how.engine, set.engines(), &cache, shell)?;
+    let build = Build::new(workspace, &cache, &images, &*engine, args.how.jobs, shell);
     let dist = workspace.dist_dir();
     let index = survey.index.clone();
     let (mut seen, mut tally) = (Vec::new(), [0; 3]);

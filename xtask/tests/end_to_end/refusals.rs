@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use keyway_cases::Expected;
 use keyway_manifest::{Digest, Source};
@@ -55,16 +54,7 @@ fn check(target: &str) {
     let step = &steps[0];
     let runner = step.target.spec.runner.clone().expect("it can be run here");
     let is_windows = runner.paths == Paths::Windows;
-    let n_jobs = thread::available_parallelism().expect("a number of processors");
-    let build = Build {
-        workspace: &workspace,
-        cache: &cache,
-        images: &images,
-        engine: &engine,
-        n_jobs,
-        shell: &shell,
-        apart: None,
-    };
+    let build = Build::new(&workspace, &cache, &images, &engine, None, &shell);
     let vendored =
         vendor::vendor(&workspace, survey.inputs.lock, &cache, &shell).expect("the crates");
     let program = build
