@@ -16,7 +16,7 @@ use crate::image::Images;
 use crate::plan::{Freshness, Plan, Wanted};
 use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
-use crate::targets::TargetSet;
+use crate::targets::{Target, TargetSet};
 use crate::workspace::Workspace;
 
 /// Builds what is in `dist/` again, from nothing, and says whether the same bytes come out.
@@ -67,6 +67,15 @@ enum Outcome {
     Identical,
     Different(Difference),
     NotCompiled,
+    /// The workspace has no such plugin, or does not build it for the target.
+    NotOfWorkspace,
+}
+
+#[derive(Default)]
+struct Tally {
+    identical: usize,
+    different: usize,
+    failed: usize,
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
@@ -78,26 +87,48 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let targets = build_plugins::delivered(&args.target, &set, &survey, "verify")?;
     let mut plan = survey.plan(&targets, &args.plugin, Rebuild::Stale)?;
     leave_out_the_undelivered(&mut plan, &survey);
-    let engine = engine::select(args.how.engine, set.engines(), &cache, shell)?;
-    let build = Build::new(workspace, &cache, &images, &*engine, args.how.jobs, shell);
-    let dist = workspace.dist_dir();
+    let mut tally = Tally::default();
+    for entry in strangers(args, &plan, &survey, &targets) {
+        report(entry, &Outcome::NotOfWorkspace, &mut tally, shell);
+    }
+    if plan.steps.is_empty() && tally.failed == 0 {
+        let message = "nothing that was asked for is in `dist/`";
+        return Err(Failure::new(Exit::Usage, message)
+            .with_hint("`cargo xtask build-plugins` with the same options builds it"));
+    }
+    if !plan.steps.is_empty() {
+        let engine = engine::select(args.how.engine, set.engines(), &cache, shell)?;
+        let build = Build::new(workspace, &cache, &images, &*engine, args.how.jobs, shell);
+        verify(&build, &plan, &mut survey, &mut tally)?;
+    }
+    finish(&tally, shell)
+}
+
+/// Builds what is planned again, compares, and remembers what was the same.
+fn verify(
+    build: &Build<'_>,
+    plan: &Plan,
+    survey: &mut Survey<'_>,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let dist = build.workspace.dist_dir();
     let index = survey.index.clone();
-    let (mut seen, mut tally) = (Vec::new(), [0; 3]);
-    build.repeat(&plan, &mut survey, |step, all| {
-        let target = &step.target.triple;
+    let mut seen = Vec::new();
+    build.repeat(plan, survey, |step, all| {
         for (wanted, repeated) in all {
-            let Some(entry) = index.find(target, &wanted.plugin.name) else { continue };
+            let Some(entry) = index.find(&step.target.triple, &wanted.plugin.name) else {
+                continue;
+            };
             let outcome = compare(&dist, entry, wanted, repeated);
-            report(entry, &outcome, &mut tally, shell);
-            seen.push((entry.clone(), matches!(outcome, Outcome::Identical)));
+            report(entry, &outcome, tally, build.shell);
+            seen.push((entry, matches!(outcome, Outcome::Identical)));
         }
         Ok(())
     })?;
     for (entry, identical) in seen {
         survey.records.set_reproduced(&entry.target, &entry.plugin, identical);
     }
-    survey.records.save()?;
-    finish(tally, shell)
+    Ok(survey.records.save()?)
 }
 
 /// Nothing can be said of an artifact that is not there.
@@ -107,6 +138,23 @@ fn leave_out_the_undelivered(plan: &mut Plan, survey: &Survey<'_>) {
         step.artifacts.retain(|wanted| survey.index.find(triple, &wanted.plugin.name).is_some());
     }
     plan.steps.retain(|step| !step.artifacts.is_empty());
+}
+
+/// What was delivered for `targets` and asked for, and nothing in the plan builds.
+fn strangers<'a>(
+    args: &'a Args,
+    plan: &'a Plan,
+    survey: &'a Survey<'_>,
+    targets: &'a [&Target],
+) -> impl Iterator<Item = &'a Entry> {
+    let builds = |entry: &Entry| {
+        let step = plan.steps.iter().find(|step| step.target.triple == entry.target);
+        step.is_some_and(|step| step.artifacts.iter().any(|w| w.plugin.name == entry.plugin))
+    };
+    survey.index.artifacts.iter().filter(move |entry| {
+        let asked = args.plugin.is_empty() || args.plugin.contains(&entry.plugin);
+        asked && targets.iter().any(|target| target.triple == entry.target) && !builds(entry)
+    })
 }
 
 fn compare(dist: &Path, entry: &Entry, wanted: &Wanted, repeated: Option<Repeated>) -> Outcome {
@@ -127,21 +175,21 @@ fn compare(dist: &Path, entry: &Entry, wanted: &Wanted, repeated: Option<Repeate
     Outcome::Identical
 }
 
-fn report(entry: &Entry, outcome: &Outcome, tally: &mut [usize; 3], shell: &Shell) {
+fn report(entry: &Entry, outcome: &Outcome, tally: &mut Tally, shell: &Shell) {
     let Entry { target, plugin, library, sha256, .. } = entry;
     let (identical, difference) = match outcome {
         Outcome::Identical => (true, None),
         Outcome::Different(difference) => (false, Some(difference)),
-        Outcome::NotCompiled => (false, None),
+        Outcome::NotCompiled | Outcome::NotOfWorkspace => (false, None),
     };
     shell.event(&Event::Verified { target, plugin, identical, difference });
     match outcome {
         Outcome::Identical => {
-            tally[0] += 1;
+            tally.identical += 1;
             shell.status("Identical", format_args!("{library} ({})", sha256.short()));
         }
         Outcome::Different(Difference { file, delivered, found, reason }) => {
-            tally[1] += 1;
+            tally.different += 1;
             let delivered = delivered.map_or("not there".to_owned(), |d| d.short().to_string());
             let reason = reason.map(|reason| format!("; {reason}")).unwrap_or_default();
             shell.warn(format_args!(
@@ -150,13 +198,18 @@ fn report(entry: &Entry, outcome: &Outcome, tally: &mut [usize; 3], shell: &Shel
             ));
         }
         Outcome::NotCompiled => {
-            tally[2] += 1;
+            tally.failed += 1;
             shell.warn(format_args!("`{plugin}` for {target} did not compile again"));
+        }
+        Outcome::NotOfWorkspace => {
+            tally.failed += 1;
+            shell.warn(format_args!("`{plugin}` for {target} is not built by this workspace"));
         }
     }
 }
 
-fn finish([identical, different, failed]: [usize; 3], shell: &Shell) -> Result<(), Failure> {
+fn finish(tally: &Tally, shell: &Shell) -> Result<(), Failure> {
+    let Tally { identical, different, failed } = *tally;
     shell.event(&Event::Summary { identical, different, failed });
     let total = count(identical + different + failed, "artifact");
     if different > 0 {
@@ -165,10 +218,8 @@ fn finish([identical, different, failed]: [usize; 3], shell: &Shell) -> Result<(
             .with_hint("if nothing has changed since they were built, their build is not reproducible: look for times, paths and random names in build scripts and macros"));
     }
     if failed > 0 {
-        let message = format!("{failed} of {total} did not compile");
-        return Err(
-            Failure::new(Exit::Failed, message).with_hint("the compiler's errors are above")
-        );
+        let message = format!("{failed} of {total} could not be built again");
+        return Err(Failure::new(Exit::Failed, message).with_hint("what is above says why"));
     }
     Ok(())
 }
