@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{FileName, ParseNameError};
 use thiserror::Error;
 
@@ -47,7 +48,7 @@ pub enum ArtifactError {
         source: ParseNameError,
     },
     /// A file that cargo named can't be read.
-    #[error("could not read `{path}`, which cargo named for `{plugin}`")]
+    #[error("could not read `{path}`, which cargo named for `{plugin}`", path = .path.shown())]
     Read {
         /// The plugin.
         plugin: String,
@@ -73,16 +74,12 @@ impl Artifact {
     /// # Errors
     /// If cargo named no dynamic library, or it can't be read.
     pub fn read(plugin: &str, library: &Library, folders: &Folders) -> Result<Self, ArtifactError> {
-        let dynamic = |path: &&PathBuf| {
-            path.extension()
-                .is_some_and(|extension| ["so", "dll", "dylib"].iter().any(|e| extension == *e))
-        };
-        let guest = library.files.iter().find(dynamic).ok_or_else(|| ArtifactError::NoLibrary {
+        let guest = dynamic(library).ok_or_else(|| ArtifactError::NoLibrary {
             plugin: plugin.to_owned(),
             files: library
                 .files
                 .iter()
-                .map(|file| file.display().to_string())
+                .map(|file| file.to_string_lossy().into_owned())
                 .collect::<Vec<_>>()
                 .join(", "),
         })?;
@@ -96,15 +93,29 @@ impl Artifact {
             path: path.clone(),
             source,
         })?;
-        let dep_info = fs::read_to_string(path.with_extension("d")).unwrap_or_default();
         Ok(Self {
             file,
             folder: path.parent().map(Path::to_owned).unwrap_or_default(),
             bytes,
             features: library.features.iter().cloned().collect(),
-            sources: sources(&dep_info, &folders.placement),
+            sources: sources_of(library, folders),
         })
     }
+}
+
+/// The files that a library was made from, relative to the workspace's root.
+pub fn sources_of(library: &Library, folders: &Folders) -> Vec<PathBuf> {
+    let dep_info = dynamic(library).map(|guest| on_host(guest, folders).with_extension("d"));
+    let dep_info = dep_info.and_then(|path| fs::read_to_string(path).ok());
+    sources(&dep_info.unwrap_or_default(), &folders.placement)
+}
+
+fn dynamic(library: &Library) -> Option<&PathBuf> {
+    let is_dynamic = |path: &&PathBuf| {
+        path.extension()
+            .is_some_and(|extension| ["so", "dll", "dylib"].iter().any(|e| extension == *e))
+    };
+    library.files.iter().find(is_dynamic)
 }
 
 /// Where a path below an image's `/target` lies on this machine.
@@ -151,7 +162,9 @@ mod tests {
     fn reads_the_library_and_what_it_was_made_from() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         fs::write(dir.path().join("greet.dll"), "bytes").expect("write");
-        let dep_info = "/target/greet.dll: /work/a\\ b/lib.rs /work/README.md /cargo/vendor/x.rs\n";
+        // `include_str!("../../README.md")` is written as it was found: by way of the package's folder.
+        let dep_info =
+            "/target/greet.dll: /work/a\\ b/lib.rs /work/a\\ b/../README.md /cargo/vendor/x.rs\n";
         fs::write(dir.path().join("greet.d"), dep_info).expect("write");
         let files = ["/target/libgreet.dll.a", "/target/greet.dll"];
         let artifact =

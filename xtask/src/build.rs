@@ -3,7 +3,13 @@
 //! Each step is delivered as soon as it is done, so what a killed run had finished is kept. A plugin
 //! that does not compile does not hold the others back.
 
-use std::collections::BTreeMap;
+mod made;
+mod missing;
+mod relabel;
+pub mod trial;
+mod units;
+mod watched;
+
 use std::fs;
 use std::io;
 use std::num::NonZeroUsize;
@@ -12,25 +18,32 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use keyway_host::refusal::Rejection;
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Manifest};
 
-use crate::artifact::{self, Artifact};
 use crate::cache::{Cache, CacheError};
 use crate::container::Image;
-use crate::describe;
 use crate::dist::{Delivery, Entry};
 use crate::engine::{self, Engine, EngineError, Status};
-use crate::failure::{Exit, Failure};
-use crate::image::{Assembly, Images};
+use crate::failure::Failure;
+use crate::image::{Images, Prepared};
 use crate::jobs::{Jobs, Reach};
-use crate::placement::Placement;
 use crate::plan::{Plan, Record, Step, Wanted};
-use crate::run::{self, Built, Folders, Follower, Library, Tests};
-use crate::shell::Shell;
-use crate::survey::Survey;
+use crate::rivals;
+use crate::run::{self, Built, Folders, Follower, Library};
+use crate::runner::{self, Host};
+use crate::shell::{Shell, count};
+use crate::survey::{Ground, Survey};
 use crate::vendor::{self, Vendored};
-use crate::verdict;
-use crate::workspace::{Dependencies, Workspace};
+use crate::verdict::Judge;
+use crate::workspace::{Purpose, Workspace};
+
+use made::{Made, publish};
+use trial::{Trial, is_tried, runner_image};
+use watched::Watched;
+
+pub use relabel::relabel;
 
 /// What a build works with.
 #[derive(Clone, Copy)]
@@ -47,6 +60,8 @@ pub struct Build<'a> {
     pub n_jobs: NonZeroUsize,
     /// Where progress and diagnostics go.
     pub shell: &'a Shell,
+    /// Whether and how what was built is tried on its target before it is delivered.
+    trial: Option<Trial>,
     /// Where cargo's target folders lie, if not with those of the workspace.
     apart: Option<&'a Path>,
 }
@@ -58,8 +73,8 @@ pub struct Work<'a> {
     pub vendored: &'a Vendored,
     /// How much goes on at once.
     pub jobs: &'a Jobs,
-    /// Where folders of this machine are seen inside.
-    pub placement: &'a Placement,
+    /// The workspace.
+    pub ground: &'a Ground,
 }
 
 /// What came of one artifact.
@@ -67,30 +82,32 @@ pub struct Work<'a> {
 pub enum Outcome {
     /// It was delivered.
     Delivered(Entry),
+    /// Its library is what it was, and its manifest says from which commit.
+    Relabelled(Entry),
     /// Its crate did not compile; cargo has said why.
     NotCompiled,
     /// It was built and the gate refused it; the refusals were printed.
     Refused,
+    /// The gate admitted it, and a host on its target could not use it.
+    Unusable(runner::Outcome),
 }
 
 /// What came of each artifact of a step that had to be built.
 pub type Outcomes = Vec<(Wanted, Outcome)>;
 
 /// What was made when an artifact was built again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repeated {
     /// Digest of the library.
     pub library: Digest,
-    /// Digest of the manifest.
-    pub manifest: Digest,
+    /// The manifest.
+    pub manifest: Manifest,
 }
 
-/// An artifact as cargo made it.
-struct Made {
-    artifact: Artifact,
-    manifest: Manifest,
-    /// The files that it was made from beyond its plugin's folders.
-    extra: Vec<PathBuf>,
+/// What a step's cargo made, and the host that tries it out.
+struct Compiled {
+    built: Built,
+    host: Option<Host>,
 }
 
 impl<'a> Build<'a> {
@@ -105,7 +122,13 @@ impl<'a> Build<'a> {
     ) -> Self {
         let processors = || thread::available_parallelism().ok();
         let n_jobs = jobs.or_else(processors).unwrap_or(NonZeroUsize::MIN);
-        Self { workspace, cache, images, engine, n_jobs, shell, apart: None }
+        Self { workspace, cache, images, engine, n_jobs, shell, trial: None, apart: None }
+    }
+
+    /// The same, with a trial of each library before it is delivered, where its target's programs run.
+    #[must_use]
+    pub fn with_trial(self, trial: Option<Trial>) -> Self {
+        Self { trial, ..self }
     }
 }
 
@@ -120,10 +143,11 @@ impl Build<'_> {
         survey: &mut Survey<'_>,
         mut done: impl FnMut(&Step, &Outcomes),
     ) -> Result<(), Failure> {
-        let stale: Vec<&Step> = plan.steps.iter().filter(|step| !step.is_fresh()).collect();
-        let (lock, placement) = (survey.inputs.lock, survey.inputs.placement.clone());
-        self.compile_all(&stale, lock, &placement, |step, built| {
-            let outcomes = self.deliver(step, &built, survey)?;
+        let stale: Vec<&Step> = plan.steps.iter().filter(|step| step.needs_cargo()).collect();
+        let vendored = self.vendored(survey)?;
+        let ground = survey.ground();
+        self.compile_all(&stale, &vendored, &ground, |step, compiled| {
+            let outcomes = self.deliver(step, &compiled, survey)?;
             done(step, &outcomes);
             Ok(())
         })
@@ -144,17 +168,18 @@ impl Build<'_> {
         sweep(&state).map_err(CacheError::io("clear", &state))?;
         let apart = tempfile::Builder::new().prefix(APART).tempdir_in(&state);
         let apart = apart.map_err(CacheError::io("create a folder in", &state))?;
-        let build = Build { apart: Some(apart.path()), ..*self };
+        let build = Build { apart: Some(apart.path()), trial: None, ..*self };
         let steps: Vec<&Step> = plan.steps.iter().collect();
-        let (lock, placement) = (survey.inputs.lock, survey.inputs.placement.clone());
-        build.compile_all(&steps, lock, &placement, |step, built| {
+        let vendored = build.vendored(survey)?;
+        let ground = survey.ground();
+        build.compile_all(&steps, &vendored, &ground, |step, Compiled { built, .. }| {
             let mut all = Vec::new();
             for wanted in &step.artifacts {
-                let library = built.libraries.get(&wanted.plugin.name);
+                let library = library(step, wanted, &built);
                 let repeated = library.map(|library| -> Result<_, Failure> {
-                    let made = build.describe(step, wanted, library, survey)?;
+                    let made = build.describe(step, wanted, (&built, library), survey)?;
                     let library = Digest::of(&made.artifact.bytes);
-                    Ok(Repeated { library, manifest: Digest::of(made.manifest.to_json()) })
+                    Ok(Repeated { library, manifest: made.manifest })
                 });
                 all.push((wanted, repeated.transpose()?));
             }
@@ -162,20 +187,29 @@ impl Build<'_> {
         })
     }
 
+    /// The crates that plugins need, and where they are tried, their host.
+    fn vendored(&self, survey: &Survey<'_>) -> Result<Vendored, Failure> {
+        let purpose = self.trial.map_or(Purpose::Plugins, |_| Purpose::Trial);
+        let request = survey.crates(purpose);
+        Ok(vendor::vendor(self.workspace, &request, self.cache, self.shell)?)
+    }
+
     /// Compiles `steps` and hands each over when it is done.
     fn compile_all(
         &self,
         steps: &[&Step],
-        lock: Digest,
-        placement: &Placement,
-        hand_over: impl FnMut(&Step, Built) -> Result<(), Failure>,
+        vendored: &Vendored,
+        ground: &Ground,
+        hand_over: impl FnMut(&Step, Compiled) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let vendored = vendor::vendor(self.workspace, lock, self.cache, self.shell)?;
-        let images: Vec<String> = steps.iter().map(|step| step.image.name.clone()).collect();
-        let assembly = self.images.prepare(&images, &self.engine, self.shell)?;
+        let mut images: Vec<String> = steps.iter().map(|step| step.image.name.clone()).collect();
+        let tried = steps.iter().map(|step| &step.target);
+        let tried = tried.filter(|target| is_tried(self.trial, target).is_some());
+        images.extend(tried.map(|target| runner_image(target).to_owned()));
+        let prepared = self.images.prepare(&images, &self.engine, self.shell)?;
         let jobs = self.jobs(steps.len())?;
-        let work = Work { vendored: &vendored, jobs: &jobs, placement };
-        self.side_by_side(steps, &assembly, work, hand_over)
+        let work = Work { vendored, jobs: &jobs, ground };
+        self.side_by_side(steps, &prepared, work, hand_over)
     }
 
     /// Completes the images of `steps` and compiles the steps in them, as many at once as there are
@@ -183,9 +217,9 @@ impl Build<'_> {
     fn side_by_side(
         &self,
         steps: &[&Step],
-        assembly: &Assembly<'_>,
+        prepared: &Prepared<'_>,
         work: Work<'_>,
-        mut hand_over: impl FnMut(&Step, Built) -> Result<(), Failure>,
+        mut hand_over: impl FnMut(&Step, Compiled) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let next = AtomicUsize::new(0);
         let (sender, receiver) = mpsc::channel();
@@ -194,7 +228,7 @@ impl Build<'_> {
                 let (sender, next) = (sender.clone(), &next);
                 scope.spawn(move || {
                     while let Some(step) = steps.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let image = assembly.complete(&step.image.name).map_err(Failure::from);
+                        let image = prepared.complete(&step.image.name).map_err(Failure::from);
                         let built = image.and_then(|image| self.compile(step, &image, work));
                         if sender.send((*step, built)).is_err() {
                             break;
@@ -240,86 +274,34 @@ impl Build<'_> {
         work: Work<'_>,
     ) -> Result<Built, Failure> {
         let folders = self.folders(step, work)?;
-        let command = run::command(step, argv, &folders, work.vendored, work.jobs);
+        let watched = Watched::begin(step, &folders, work.ground)?;
+        let mut command = run::command(step, argv, &folders, work.vendored, work.jobs);
+        watched.wrap(&mut command)?;
         let label = step.target.triple.to_string();
         let mut follower = Follower::new(self.shell, label, self.n_units(step));
         let ended =
             self.engine.run(image, &command, &mut |stream, line| follower.line(stream, line));
-        let built = follower.finish();
+        let mut built = follower.finish(&work.ground.placement);
         if let Ok(()) | Err(EngineError::CommandFailed { .. }) = ended {
             self.engine.collect(image, &command, &made(&built))?;
+            watched.end(step, &mut built)?;
         }
         match ended {
             Ok(()) => Ok(built),
             // Cargo's own status for a failed build. What did compile is delivered all the same.
             Err(error @ EngineError::CommandFailed { status: Status::Code(101), .. }) => {
-                if built.n_errors == 0 {
-                    // No compiler has said why: a build script failed, or cargo itself.
+                if built.n_errors + built.n_failed_scripts == 0 {
+                    // Nobody has said why yet: cargo itself failed.
                     self.shell.failure(&error.into());
                 }
+                missing::report(step, &built.complaints, self.shell);
                 Ok(built)
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Builds a program of the workspace for a step's target; returns where it lies.
-    ///
-    /// # Errors
-    /// If the environment fails or it does not compile.
-    pub fn program(
-        &self,
-        step: &Step,
-        package: &str,
-        program: &str,
-        vendored: &Vendored,
-        placement: &Placement,
-    ) -> Result<PathBuf, Failure> {
-        let argv = |n_jobs| step.cargo_program(package, program, n_jobs);
-        let built = self.alone(step, program, argv, vendored, placement)?;
-        let Some(guest) = built.programs.get(package) else {
-            let message = format!("`{program}` was not built for {}", step.target.triple);
-            return Err(
-                Failure::new(Exit::Failed, message).with_hint("the compiler's errors are above")
-            );
-        };
-        Ok(artifact::on_host(guest, &self.folders_of(step, placement)))
-    }
-
-    /// Builds the unit tests of a step's plugins for its target; by package, those that compiled, with
-    /// the folders of the step.
-    ///
-    /// # Errors
-    /// If the environment fails.
-    pub fn unit_tests(
-        &self,
-        step: &Step,
-        vendored: &Vendored,
-        placement: &Placement,
-    ) -> Result<(BTreeMap<String, Tests>, Folders), Failure> {
-        let argv = |n_jobs| step.cargo_tests(n_jobs);
-        let built = self.alone(step, "unit tests", argv, vendored, placement)?;
-        Ok((built.tests, self.folders_of(step, placement)))
-    }
-
-    /// One cargo run with all jobs, for something beside the plugins.
-    fn alone(
-        &self,
-        step: &Step,
-        what: &str,
-        argv: impl FnOnce(Option<usize>) -> Vec<String>,
-        vendored: &Vendored,
-        placement: &Placement,
-    ) -> Result<Built, Failure> {
-        let (target, name) = (&step.target.triple, &step.image.name);
-        let image = self.images.ensure(name, &self.engine, self.shell)?;
-        self.shell.status("Building", format_args!("{what} for {target} in image `{name}`"));
-        let jobs = Jobs::alone(self.n_jobs);
-        let work = Work { vendored, jobs: &jobs, placement };
-        self.cargo(step, &image, argv(jobs.n_jobs()), work)
-    }
-
-    fn compile(&self, step: &Step, image: &Image, work: Work<'_>) -> Result<Built, Failure> {
+    fn compile(&self, step: &Step, image: &Image, work: Work<'_>) -> Result<Compiled, Failure> {
         self.shell.status(
             "Building",
             format_args!(
@@ -329,49 +311,83 @@ impl Build<'_> {
                 step.image.name
             ),
         );
-        self.cargo(step, image, step.cargo(work.jobs.n_jobs()), work)
+        let built = self.cargo(step, image, step.cargo(work.jobs.n_jobs()), work)?;
+        let built = match watched::moved_of_any(&built, work.ground) {
+            None => built,
+            Some(file) => {
+                self.shell.warn(format_args!(
+                    "`{}` changed while plugins were built for {}; building them again",
+                    file.shown(),
+                    step.target.triple
+                ));
+                self.cargo(step, image, step.cargo(work.jobs.n_jobs()), work)?
+            }
+        };
+        let tried = is_tried(self.trial, &step.target).filter(|_| !built.libraries.is_empty());
+        let host = tried.map(|trial| self.host_in(step, image, work, trial)).transpose()?;
+        Ok(Compiled { built, host })
     }
 
     fn deliver(
         &self,
         step: &Step,
-        built: &Built,
+        Compiled { built, host }: &Compiled,
         survey: &mut Survey<'_>,
     ) -> Result<Outcomes, Failure> {
         let mut outcomes = Vec::new();
-        let mut delivery = Delivery::begin(&self.workspace.dist_dir())?;
+        let dist = self.workspace.dist_dir();
+        let judge = Judge::new(step, &self.workspace.recipes_dir())?;
+        let mut delivery = Delivery::begin(&dist, &survey.index)?;
         let mut replaced = Vec::new();
         for wanted in &step.artifacts {
             let name = &wanted.plugin.name;
-            let Some(library) = built.libraries.get(name) else {
+            let Some(library) = library(step, wanted, built) else {
+                rivals::say(wanted, &survey.plugins, built, self.shell);
                 outcomes.push((wanted.clone(), Outcome::NotCompiled));
                 continue;
             };
             let Made { artifact, manifest, extra } =
-                self.describe(step, wanted, library, survey)?;
-            let sources = manifest.source.tree;
+                self.describe(step, wanted, (built, library), survey)?;
             let path = delivery.place(&artifact.bytes, &manifest)?;
-            if let Err(rejection) = verdict::of_build(step, wanted, &path) {
-                self.shell.warn(&rejection);
-                for line in verdict::culprits(step, wanted, &artifact) {
-                    self.shell.warn(&line);
-                }
+            if let Err(rejection) = judge.admit(wanted, &path) {
+                // By the place that it was built for; the folder of the delivery goes away.
+                let path = self.workspace.shown(&dist.join(delivery.relative(&path)));
+                let rejection = Rejection { path, ..rejection };
+                self.shell.warn_lines(&rejection);
+                judge.advice(wanted, &artifact, &rejection).say(name, self.shell);
                 delivery.withdraw(&step.target.triple, name);
                 outcomes.push((wanted.clone(), Outcome::Refused));
                 continue;
             }
-            let record = Record {
+            // Without a stamp it is for the loader of another program, which ours can't stand for.
+            let host = host.as_ref().filter(|_| manifest.abi.is_some());
+            if let Some(host) = host
+                && let Some(said) = self.try_out(host, step, wanted, &mut delivery)?
+            {
+                // The last good one stays, unless it is the one that is found to be none.
+                let found = manifest.artifact.sha256;
+                let old = survey.index.find(&step.target.triple, name);
+                if let Some(old) = old.filter(|old| old.sha256 == found) {
+                    delivery.remove(old);
+                }
+                outcomes.push((wanted.clone(), Outcome::Unusable(said)));
+                continue;
+            }
+            let record = manifest.source.tree.map(|sources| Record {
                 key: step.key,
                 sources,
                 extra,
                 library: manifest.artifact.sha256,
                 manifest: Digest::of(manifest.to_json()),
-                run: false,
+                head: survey.head().cloned(),
+                commit: manifest.source.commit.clone(),
+                dirty: manifest.source.dirty,
+                run: host.is_some(),
                 reproduced: false,
-            };
+            });
             replaced.push((wanted.clone(), record, manifest));
         }
-        self.publish(step, delivery, &replaced, survey)?;
+        publish(step, delivery, &replaced, survey)?;
         outcomes.extend(replaced.into_iter().filter_map(|(wanted, _, _)| {
             let entry = survey.index.find(&step.target.triple, &wanted.plugin.name)?.clone();
             Some((wanted, Outcome::Delivered(entry)))
@@ -379,48 +395,9 @@ impl Build<'_> {
         Ok(outcomes)
     }
 
-    /// Reads a library that cargo made and says what it is.
-    fn describe(
-        &self,
-        step: &Step,
-        wanted: &Wanted,
-        library: &Library,
-        survey: &mut Survey<'_>,
-    ) -> Result<Made, Failure> {
-        let folders = self.folders_of(step, &survey.inputs.placement);
-        let artifact = Artifact::read(&wanted.plugin.name, library, &folders)?;
-        let extra = beyond(wanted, &artifact);
-        let source = survey.source(&wanted.plugin, &extra)?;
-        let manifest = describe::manifest(step, wanted, &artifact, source)?;
-        Ok(Made { artifact, manifest, extra })
-    }
-
-    fn publish(
-        &self,
-        step: &Step,
-        mut delivery: Delivery,
-        replaced: &[(Wanted, Record, Manifest)],
-        survey: &mut Survey<'_>,
-    ) -> Result<(), Failure> {
-        let is_new = |entry: &Entry| {
-            entry.target == step.target.triple
-                && replaced.iter().any(|(wanted, _, _)| wanted.plugin.name == entry.plugin)
-        };
-        let exists = |entry: &Entry| survey.plugins.plugins.iter().any(|p| p.name == entry.plugin);
-        for entry in survey.index.artifacts.iter().filter(|e| !is_new(e) && exists(e)) {
-            delivery.keep(entry)?;
-        }
-        survey.index = delivery.publish()?;
-        for (wanted, record, _) in replaced {
-            survey.records.set(&step.target.triple, &wanted.plugin.name, record.clone());
-        }
-        survey.records.save()?;
-        Ok(())
-    }
-
     /// The folders of a step; created, and cargo's home written.
     fn folders(&self, step: &Step, work: Work<'_>) -> Result<Folders, CacheError> {
-        let folders = self.folders_of(step, work.placement);
+        let folders = self.folders_of(step, &work.ground.placement);
         for folder in [&folders.target, &folders.zig, &folders.cargo.join("vendor")] {
             fs::create_dir_all(folder).map_err(CacheError::io("create", folder))?;
         }
@@ -431,37 +408,19 @@ impl Build<'_> {
         Ok(folders)
     }
 
-    fn folders_of(&self, step: &Step, placement: &Placement) -> Folders {
+    fn folders_of(&self, step: &Step, placement: &crate::placement::Placement) -> Folders {
         let image = step.image.manifest.short();
+        let triple = &step.target.triple;
         let state: PathBuf = self.workspace.state_dir();
         Folders {
             placement: placement.clone(),
-            target: self.apart.map_or_else(|| state.join("build"), Path::to_owned).join(&image),
+            target: self
+                .apart
+                .map_or_else(|| state.join("build"), Path::to_owned)
+                .join(format!("{image}-{triple}")),
             cargo: state.join("cargo").join(&image),
             zig: self.cache.root().join("zig").join(&image),
         }
-    }
-
-    /// About how many compilations a step takes: what its progress bar counts to.
-    fn n_units(&self, step: &Step) -> u64 {
-        if !self.shell.has_bars() {
-            return 0;
-        }
-        // Without an answer the bar grows as compilations come; it is no reason to fail.
-        let Ok(metadata) = self.workspace.metadata(Some(step.target.triple.as_str())) else {
-            return 0;
-        };
-        let dependencies = Dependencies::new(&metadata);
-        let plugins = metadata.packages.iter().filter(|p| step.packages.contains(&*p.name));
-        let mut closure: Vec<_> =
-            plugins.flat_map(|plugin| dependencies.closure(&plugin.id)).collect();
-        closure.sort_by_key(|package| &package.id);
-        closure.dedup_by_key(|package| &package.id);
-        // A build script is compiled and run, besides the library.
-        let units = closure.iter().map(|package| {
-            1 + 2 * package.targets.iter().filter(|target| target.is_custom_build()).count()
-        });
-        units.sum::<usize>() as u64
     }
 }
 
@@ -479,21 +438,15 @@ fn sweep(state: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The library that a cargo run made of a plugin.
+fn library<'b>(step: &Step, wanted: &Wanted, built: &'b Built) -> Option<&'b Library> {
+    built.libraries.get(step.package(&wanted.plugin.name)?)
+}
+
 /// What a cargo run made that is looked at afterwards, with the lists of what it was made from.
 fn made(built: &Built) -> Vec<PathBuf> {
     let libraries = built.libraries.values().flat_map(|library| &library.files);
     let lists = libraries.clone().map(|file| file.with_extension("d"));
     let tests = built.tests.values().map(|tests| &tests.program);
     libraries.chain(built.programs.values()).chain(tests).cloned().chain(lists).collect()
-}
-
-/// The files that an artifact was made from beyond its plugin's folders and what is hashed anyway.
-fn beyond(wanted: &Wanted, artifact: &Artifact) -> Vec<PathBuf> {
-    let inside = |file: &&PathBuf| wanted.plugin.folders.iter().any(|dir| file.starts_with(dir));
-    artifact.sources.iter().filter(|file| !inside(file)).cloned().collect()
-}
-
-/// `1 plugin`, `3 plugins`.
-pub fn count(n: usize, noun: &str) -> String {
-    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }

@@ -5,13 +5,18 @@
 //! do at once. Deleting the whole folder loses time, never work.
 
 pub mod garbage;
+mod owned;
+mod turn;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use thiserror::Error;
 
+pub use self::owned::OwnedDir;
+pub use self::turn::Turn;
 use crate::failure::{Diagnose, Exit};
 use crate::shell::Shell;
 
@@ -30,7 +35,7 @@ pub enum CacheError {
     )]
     NoPlace,
     /// A file operation failed.
-    #[error("could not {action} `{path}`")]
+    #[error("could not {action} `{path}`", path = .path.shown())]
     Io {
         /// What was tried, such as `create`.
         action: &'static str,
@@ -55,19 +60,51 @@ impl Diagnose for CacheError {
     }
 
     fn hint(&self) -> Option<String> {
+        const MOVED: &str = "set `KEYWAY_CACHE` to";
         match self {
-            Self::NoPlace => Some("set `KEYWAY_CACHE` to a folder with some gigabytes free".into()),
-            Self::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => Some(
-                    "free some space, or set `KEYWAY_CACHE` to a folder on a larger disk".into(),
-                ),
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    Some("set `KEYWAY_CACHE` to a folder that you may write".into())
+            Self::NoPlace => Some(format!("{MOVED} a folder with some gigabytes free")),
+            Self::Io { source, path, .. } => {
+                let is_cache = place().is_ok_and(|root| path.starts_with(root));
+                let moved = |folder: &str| match is_cache {
+                    true => format!(", or {MOVED} {folder}"),
+                    false => String::new(),
+                };
+                let remedy = remedy(source, path)?;
+                match source.kind() {
+                    io::ErrorKind::StorageFull => {
+                        Some(remedy + &moved("a folder on a larger disk"))
+                    }
+                    _ => Some(remedy + &moved("a folder that you may write")),
                 }
-                _ => None,
-            },
+            }
         }
     }
+}
+
+/// What to do where `source` kept a file from being written at `path`, if that is known.
+pub(crate) fn remedy(source: &io::Error, path: &Path) -> Option<String> {
+    let path = path.shown();
+    match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some(format!("free some space on the disk of `{path}`"))
+        }
+        io::ErrorKind::PermissionDenied => Some(format!("let this user write to `{path}`")),
+        io::ErrorKind::ReadOnlyFilesystem => Some(format!(
+            "`{path}` is on a file system that is mounted read-only: mount it otherwise"
+        )),
+        _ => None,
+    }
+}
+
+/// The folder that the environment names for the cache.
+fn place() -> Result<PathBuf, CacheError> {
+    let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let root = variable("KEYWAY_CACHE")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("keyway")))
+        .or_else(|| variable("LOCALAPPDATA").map(|dir| dir.join("keyway").join("cache")))
+        .or_else(|| variable("HOME").map(|dir| dir.join(".cache").join("keyway")))
+        .ok_or(CacheError::NoPlace)?;
+    std::path::absolute(&root).map_err(CacheError::io("resolve", &root))
 }
 
 impl Cache {
@@ -76,15 +113,15 @@ impl Cache {
     /// # Errors
     /// If no variable names a place, or the folder can't be created.
     pub fn open() -> Result<Self, CacheError> {
-        let variable =
-            |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let root = variable("KEYWAY_CACHE")
-            .or_else(|| variable("XDG_CACHE_HOME").map(|dir| dir.join("keyway")))
-            .or_else(|| variable("LOCALAPPDATA").map(|dir| dir.join("keyway").join("cache")))
-            .or_else(|| variable("HOME").map(|dir| dir.join(".cache").join("keyway")))
-            .ok_or(CacheError::NoPlace)?;
-        let root = std::path::absolute(&root).map_err(CacheError::io("resolve", &root))?;
-        Self::at(root)
+        Self::at(place()?)
+    }
+
+    /// The cache that the environment names, to look at; nothing is created.
+    ///
+    /// # Errors
+    /// If no variable names a place.
+    pub fn look() -> Result<Self, CacheError> {
+        Ok(Self { root: place()? })
     }
 
     /// The cache at an absolute path, which is created.
@@ -118,9 +155,52 @@ impl Cache {
     pub fn lock(&self, name: &str, shell: &Shell) -> Result<Lock, CacheError> {
         Lock::take(&self.dir("locks")?.join(format!("{name}.lock")), shell)
     }
+
+    /// Waits for the turn called `name`, for another run that `does` it.
+    ///
+    /// # Errors
+    /// If the lock file can't be created or locked.
+    pub fn turn(
+        &self,
+        name: &str,
+        shell: &Shell,
+        does: impl std::fmt::Display,
+    ) -> Result<Turn, CacheError> {
+        Turn::take(&self.dir("locks")?.join(format!("{name}.lock")), shell, does)
+    }
+
+    /// The turn at making what is called `name`, unless somebody has it.
+    ///
+    /// # Errors
+    /// If the lock file can't be created or locked.
+    pub fn try_turn(&self, name: &str) -> Result<Option<Turn>, CacheError> {
+        Turn::try_take(&self.dir("locks")?.join(format!("{name}.lock")))
+    }
+
+    /// Keeps the content of the cache from being removed. Any number of runs do at once.
+    ///
+    /// # Errors
+    /// If the lock file can't be created or locked.
+    pub fn keep(&self, shell: &Shell) -> Result<Lock, CacheError> {
+        let whom = "for `images gc`, which removes from the cache";
+        Lock::wait(&self.contents()?, shell, whom, File::try_lock_shared, File::lock_shared)
+    }
+
+    /// Waits until nobody keeps the content of the cache, and lets nobody.
+    ///
+    /// # Errors
+    /// If the lock file can't be created or locked.
+    pub fn empty(&self, shell: &Shell) -> Result<Lock, CacheError> {
+        let whom = "for runs that make images";
+        Lock::wait(&self.contents()?, shell, whom, File::try_lock, File::lock)
+    }
+
+    fn contents(&self) -> Result<PathBuf, CacheError> {
+        Ok(self.dir("locks")?.join("contents.lock"))
+    }
 }
 
-/// An exclusive lock between processes; released when dropped or when the process ends.
+/// A lock between processes; released when dropped or when the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -132,20 +212,28 @@ impl Lock {
     /// # Errors
     /// If the file can't be created or locked.
     pub fn take(path: &Path, shell: &Shell) -> Result<Self, CacheError> {
+        let whom = format_args!("for another run that holds `{}`", path.shown());
+        Self::wait(path, shell, whom, File::try_lock, File::lock)
+    }
+
+    fn wait(
+        path: &Path,
+        shell: &Shell,
+        whom: impl std::fmt::Display,
+        now: impl FnOnce(&File) -> Result<(), TryLockError>,
+        later: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<Self, CacheError> {
         let file = File::options()
             .create(true)
             .truncate(false)
             .write(true)
             .open(path)
             .map_err(CacheError::io("open", path))?;
-        match file.try_lock() {
+        match now(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                shell.status(
-                    "Waiting",
-                    format_args!("for another run that holds `{}`", path.display()),
-                );
-                file.lock().map_err(CacheError::io("lock", path))?;
+                shell.status("Waiting", whom);
+                later(&file).map_err(CacheError::io("lock", path))?;
             }
             Err(TryLockError::Error(source)) => return Err(CacheError::io("lock", path)(source)),
         }
@@ -171,6 +259,18 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
     Ok(())
 }
 
+/// Writes `bytes` to `path` as [`write_atomically`] does, unless they are there already.
+///
+/// # Errors
+/// Those of [`write_atomically`].
+pub fn write_if_other(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+    if fs::read(path).is_ok_and(|there| there == bytes) {
+        Ok(())
+    } else {
+        write_atomically(path, bytes)
+    }
+}
+
 /// Temporary files are made 0600; what is kept is 0644, as any file that a user writes.
 #[cfg(unix)]
 pub(crate) fn set_shared_mode(file: &File) -> io::Result<()> {
@@ -181,4 +281,45 @@ pub(crate) fn set_shared_mode(file: &File) -> io::Result<()> {
 #[cfg(not(unix))]
 pub(crate) fn set_shared_mode(_: &File) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use snapbox::{assert_data_eq, str};
+
+    use super::*;
+
+    /// The hint of a write that failed below a folder, which is shown as `[FOLDER]`.
+    fn hint(folder: &Path, kind: io::ErrorKind) -> String {
+        let error = CacheError::io("write", &folder.join("file"))(kind.into());
+        error.hint().unwrap_or_default().replace(&*folder.to_string_lossy(), "[FOLDER]")
+    }
+
+    #[test]
+    fn a_hint_names_what_failed() {
+        let cache = place().expect("the environment of tests names one");
+        assert_data_eq!(
+            hint(&cache, io::ErrorKind::StorageFull),
+            str![
+                "free some space on the disk of `[FOLDER]/file`, or set `KEYWAY_CACHE` to a folder on a larger disk"
+            ]
+        );
+        assert_data_eq!(
+            hint(&cache, io::ErrorKind::ReadOnlyFilesystem),
+            str![
+                "`[FOLDER]/file` is on a file system that is mounted read-only: mount it otherwise, or set `KEYWAY_CACHE` to a folder that you may write"
+            ]
+        );
+        // Whatever else fails has nothing to do with the cache.
+        let state = Path::new("/workspace/target/keyway");
+        assert_data_eq!(
+            hint(state, io::ErrorKind::StorageFull),
+            str!["free some space on the disk of `[FOLDER]/file`"]
+        );
+        assert_data_eq!(
+            hint(state, io::ErrorKind::PermissionDenied),
+            str!["let this user write to `[FOLDER]/file`"]
+        );
+        assert_data_eq!(hint(state, io::ErrorKind::NotFound), str![]);
+    }
 }

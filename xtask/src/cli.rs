@@ -1,18 +1,21 @@
 //! The command line: global options, the list of commands, and the exit status.
 
+use std::io::Write as _;
+#[cfg(feature = "openpgp")]
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    bench, build_plugins, ci, doctor, explain, gate, images, run_plugin, targets, test_plugins,
-    verify,
+    bench, build_plugins, ci, compat, contract, doctor, explain, gate, images, run_plugin, targets,
+    test_plugins, verify,
 };
 use crate::failure::{Exit, Failure};
 use crate::interrupt;
-use crate::shell::{ColorChoice, Format, Shell, Verbosity};
-use crate::workspace::Workspace;
+use crate::shell::{ColorChoice, Format, Shell, Verbosity, coloured};
+use crate::workspace::{Workspace, WorkspaceError};
 
 /// Builds native plugins for every target inside pinned images, and checks them before loading.
 #[derive(Debug, Parser)]
@@ -64,14 +67,22 @@ enum Command {
     Images(images::Args),
     /// List the targets that plugins can be built for
     Targets(targets::Args),
-    /// Check what this machine has: engines, cargo, git, space
+    /// Check what this machine has: engines, cargo, git, space, tools
     Doctor(doctor::Args),
     /// Explain a refusal code
     Explain(explain::Args),
     /// Measure, each figure beside that of a peer
     Bench(bench::Args),
+    /// Build and call plugins around crates that are hard to cross-compile
+    Compat(compat::Args),
+    /// Write the contract's descriptors and C header
+    Contract(contract::Args),
     /// Run every check that a change has to pass
     Ci(ci::Args),
+    /// Reads an archive's signature for a program that is built without what reads it
+    #[cfg(feature = "openpgp")]
+    #[command(hide = true)]
+    ReadSigned,
     /// Runs a command in namespaces of its own; how the sandbox engine starts itself
     #[cfg(target_os = "linux")]
     #[command(hide = true)]
@@ -80,7 +91,10 @@ enum Command {
 
 /// Parses the command line, runs the command, and says how it ended.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
     let verbosity = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
@@ -88,7 +102,8 @@ pub fn main() -> ExitCode {
     };
     let format = if cli.global.json { Format::Json } else { Format::Text };
     let shell = Shell::new(verbosity, format, cli.global.color);
-    match run(&cli, &shell) {
+    // What failed comes before what was not read.
+    match run(&cli, &shell).and_then(|()| shell.unread().map_or(Ok(()), Err)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.is_reported() {
@@ -99,6 +114,19 @@ pub fn main() -> ExitCode {
             ExitCode::from(interrupted.unwrap_or(failure.exit) as u8)
         }
     }
+}
+
+/// Says what is wrong with the command line, or what was asked of it, as clap does; but an argument that a
+/// terminal would take for a command is escaped.
+fn told(error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    let shown = coloured(&text);
+    // Nobody to tell is no reason to end otherwise.
+    let _ = match shown == text {
+        true => error.print(),
+        false => write!(std::io::stderr(), "{}", console::strip_ansi_codes(&shown)),
+    };
+    ExitCode::from(error.exit_code() as u8)
 }
 
 fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
@@ -112,10 +140,19 @@ fn run(cli: &Cli, shell: &Shell) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(args, &workspace()?, shell),
         Command::Images(args) => images::run(args, &workspace()?, shell),
         Command::Targets(args) => targets::run(args, &workspace()?, shell),
-        Command::Doctor(args) => doctor::run(args, shell),
+        Command::Doctor(args) => match workspace() {
+            // It is asked about the machine outside of workspaces too.
+            Err(WorkspaceError::NotFound { .. }) => doctor::run(args, None, shell),
+            found => doctor::run(args, Some(&found?), shell),
+        },
         Command::Explain(args) => explain::run(args, shell),
         Command::Bench(args) => bench::run(args, &workspace()?, shell),
+        Command::Compat(args) => compat::run(args, &workspace()?, shell),
+        Command::Contract(args) => contract::run(args, &workspace()?, shell),
         Command::Ci(args) => ci::run(args, &workspace()?, shell),
+        #[cfg(feature = "openpgp")]
+        Command::ReadSigned => Ok(crate::image::openpgp::answer()
+            .map_err(crate::cache::CacheError::io("answer on", Path::new("standard output")))?),
         #[cfg(target_os = "linux")]
         Command::Sandbox(args) => crate::engine::sandbox::enter(args),
     }

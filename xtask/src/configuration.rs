@@ -5,22 +5,23 @@
 //! the target folder. And it says what is left out on purpose, and why: settings of this machine, which
 //! would make a build differ from the next machine's, and programs that an image does not have.
 
+mod variables;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::str::FromStr;
 
-use cargo_platform::{Cfg, CfgExpr};
 use keyway_manifest::Triple;
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 use toml::{Table, Value};
 
+pub use self::variables::Variables;
 use crate::paths::normal;
 
 /// What a workspace's configuration says that a build has to be told.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Configuration {
     /// `build.rustflags`.
     build_rustflags: Vec<String>,
@@ -28,33 +29,40 @@ pub struct Configuration {
     targets_with_rustflags: Vec<String>,
     /// Variables that take back what an image can't do.
     pub overridden: BTreeMap<String, String>,
+    /// `[env]`.
+    pub variables: Variables,
+    /// `[source]` of the files that cargo reads inside too.
+    pub sources: Table,
+    /// Of the registries that only this machine's files name, the indexes.
+    pub registries: BTreeMap<String, String>,
+    /// Each `[env]`, as text: what it sets, cargo does not compare with what it was before.
+    pub env: Vec<String>,
     /// What is not honoured.
     pub notes: Vec<Note>,
 }
 
-/// A setting that a build in an image does not honour.
+/// A setting that a build in an image does not honour, or that makes it another one elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     /// The setting, as its file names it, or an environment variable.
     pub setting: String,
     /// The file that it is in; none for the environment.
     pub file: Option<PathBuf>,
-    /// Why not, and what to do instead.
+    /// Whether it is honoured all the same.
+    pub honoured: bool,
+    /// Why not, and what to do instead; of one that is honoured, what comes of it.
     pub why: String,
 }
 
 impl std::fmt::Display for Note {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.file {
-            Some(file) => write!(
-                f,
-                "`{}` in `{}` is not honoured: {}",
-                self.setting,
-                file.display(),
-                self.why
-            ),
-            None => write!(f, "`{}` is not honoured: {}", self.setting, self.why),
+        write!(f, "`{}`", self.setting)?;
+        if let Some(file) = &self.file {
+            write!(f, " in `{}`", file.shown())?;
         }
+        let (is, but) =
+            if self.honoured { ("is honoured", ", but ") } else { ("is not honoured", ": ") };
+        write!(f, " {is}{but}{}", self.why)
     }
 }
 
@@ -75,6 +83,9 @@ const COMPILERS: [(&str, &str, &str); 3] = [
     ("rustc-wrapper", "RUSTC_WRAPPER", ""),
     ("rustc-workspace-wrapper", "RUSTC_WORKSPACE_WRAPPER", ""),
 ];
+
+/// What has rustc compile for the processor that it runs on.
+const NATIVE: &str = "target-cpu=native";
 
 /// Where cargo keeps what it makes on the way, inside an image: in its target folder.
 const BUILD_DIR: &str = "/target";
@@ -97,11 +108,22 @@ impl Configuration {
                 configuration.foreign(&file, &table);
             }
         }
+        for (name, index) in env::vars() {
+            // As cargo reads it: it counts for more than a file.
+            let name =
+                name.strip_prefix("CARGO_REGISTRIES_").and_then(|n| n.strip_suffix("_INDEX"));
+            if let Some(name) = name.map(str::to_lowercase) {
+                // Which of the two the name has, the variable does not say.
+                configuration.registries.insert(name.replace('_', "-"), index.clone());
+                configuration.registries.insert(name, index);
+            }
+        }
         for name in VARIABLES {
             if env::var_os(name).is_some_and(|value| !value.is_empty()) {
                 configuration.notes.push(Note {
                     setting: name.to_owned(),
                     file: None,
+                    honoured: false,
                     why: "the environment of one machine must not change what is built; flags belong in \
                           `.cargo/config.toml` or `targets.toml`"
                         .to_owned(),
@@ -111,25 +133,59 @@ impl Configuration {
         configuration
     }
 
-    /// The flags of `build.rustflags`, where cargo would use them for `target`: it does not if the
-    /// target has flags of its own.
-    pub fn rustflags(&self, target: &Triple) -> &[String] {
-        let has_own =
-            |key: &String| match key.strip_prefix("cfg(").and_then(|k| k.strip_suffix(')')) {
-                None => key == target.as_str(),
-                Some(_) => matches(key, target),
-            };
-        if self.build_rustflags.is_empty() || self.targets_with_rustflags.iter().any(has_own) {
-            return &[];
+    /// The flags of `build.rustflags`, if cargo uses them for `target` whatever else is the case: it does
+    /// not if the target has flags of its own. The processor of the machine that builds is none for
+    /// another kind of processor.
+    pub fn rustflags(&self, target: &Triple) -> Vec<String> {
+        if self.has_own(target) || self.expressions().next().is_some() {
+            return Vec::new();
         }
-        &self.build_rustflags
+        self.for_target(target)
+    }
+
+    fn for_target(&self, target: &Triple) -> Vec<String> {
+        let is_x86 =
+            ["x86_64-", "i686-", "i586-"].iter().any(|x86| target.as_str().starts_with(x86));
+        if is_x86 { self.build_rustflags.clone() } else { without_native(&self.build_rustflags) }
+    }
+
+    /// The argument for cargo by which it uses the flags of `build.rustflags` for `target` unless one of
+    /// the `cfg(…)` that have flags of their own holds there. That, only the image's rustc can tell.
+    pub fn conditional_rustflags(&self, target: &Triple) -> Option<String> {
+        let expressions: Vec<&str> = self.expressions().collect();
+        if self.build_rustflags.is_empty() || self.has_own(target) || expressions.is_empty() {
+            return None;
+        }
+        let flags = serde_json::to_string(&self.for_target(target)).expect("strings are JSON");
+        Some(format!("target.'cfg(not(any({})))'.rustflags={flags}", expressions.join(", ")))
+    }
+
+    fn has_own(&self, target: &Triple) -> bool {
+        self.targets_with_rustflags.iter().any(|key| key == target.as_str())
+    }
+
+    /// What stands between the parentheses of each `cfg(…)` that has flags.
+    fn expressions(&self) -> impl Iterator<Item = &str> {
+        let keys = self.targets_with_rustflags.iter();
+        keys.filter_map(|key| key.trim().strip_prefix("cfg(")?.strip_suffix(')'))
     }
 
     /// A file that cargo reads inside too.
     fn own(&mut self, file: &Path, table: &Table) {
+        self.env.extend(table.get("env").map(ToString::to_string));
+        for (setting, why) in self.variables.read(file, table) {
+            self.note(setting, file, why);
+        }
+        for (name, source) in table.get("source").and_then(Value::as_table).into_iter().flatten() {
+            self.sources.entry(name).or_insert_with(|| source.clone());
+        }
         if let Some(build) = table.get("build").and_then(Value::as_table) {
             if self.build_rustflags.is_empty() {
-                self.build_rustflags = build.get("rustflags").map(words).unwrap_or_default();
+                let flags = build.get("rustflags").map(words).unwrap_or_default();
+                let why = "only for targets of an x86 processor, and what is built for them depends on \
+                           the machine that builds";
+                self.note_native("build.rustflags", &flags, file, why);
+                self.build_rustflags = flags;
             }
             for (key, variable, value) in COMPILERS {
                 if build.contains_key(key) {
@@ -150,24 +206,37 @@ impl Configuration {
         }
         for (key, target) in table.get("target").and_then(Value::as_table).into_iter().flatten() {
             let Some(target) = target.as_table() else { continue };
-            if target.contains_key("rustflags") {
+            if let Some(flags) = target.get("rustflags") {
+                let why = "what is built depends on the machine that builds, which is of an x86 processor";
+                self.note_native(&format!("target.{key}.rustflags"), &words(flags), file, why);
                 self.targets_with_rustflags.push(key.clone());
             }
             if target.contains_key("linker") {
                 self.note(format!("target.{key}.linker"), file, "the linker is the image's own");
             }
         }
-        for flag in self.build_rustflags.clone() {
-            if flag.contains("target-cpu=native") {
-                let why =
-                    "it is honoured, but what is built then depends on the machine that builds";
-                self.note(format!("build.rustflags {flag}"), file, why);
-            }
+    }
+
+    /// Says of flags that ask for this machine's processor what comes of it.
+    fn note_native(&mut self, setting: &str, flags: &[String], file: &Path, why: &str) {
+        for flag in flags.iter().filter(|flag| flag.contains(NATIVE)) {
+            self.notes.push(Note {
+                setting: format!("{setting} {flag}"),
+                file: Some(file.to_owned()),
+                honoured: true,
+                why: why.to_owned(),
+            });
         }
     }
 
     /// A file of this machine, which no other machine's build reads.
     fn foreign(&mut self, file: &Path, table: &Table) {
+        let registries = table.get("registries").and_then(Value::as_table);
+        for (name, registry) in registries.into_iter().flatten() {
+            if let Some(index) = registry.get("index").and_then(Value::as_str) {
+                self.registries.entry(name.clone()).or_insert_with(|| index.to_owned());
+            }
+        }
         for key in BUILDING.into_iter().filter(|key| table.contains_key(*key)) {
             // Where cargo puts things, and how fast, is no part of what it makes.
             let harmless = ["build-dir", "incremental", "jobs", "target-dir"];
@@ -184,7 +253,8 @@ impl Configuration {
     }
 
     fn note(&mut self, setting: String, file: &Path, why: &str) {
-        self.notes.push(Note { setting, file: Some(file.to_owned()), why: why.to_owned() });
+        let (file, why) = (Some(file.to_owned()), why.to_owned());
+        self.notes.push(Note { setting, file, honoured: false, why });
     }
 }
 
@@ -216,6 +286,7 @@ impl Channel {
         (!is_it && self.name != "stable").then(|| Note {
             setting: format!("channel = \"{}\"", self.name),
             file: Some(self.file.clone()),
+            honoured: false,
             why: format!(
                 "plugins are built by the image's Rust {release}; for another version give a recipe \
                  `[[rust]] version = \"…\"`, see docker/README.md"
@@ -267,6 +338,23 @@ fn files(root: &Path) -> Vec<(PathBuf, Table)> {
     found
 }
 
+/// Flags without the one that asks for this machine's processor, whichever way it is written.
+fn without_native(flags: &[String]) -> Vec<String> {
+    let mut kept: Vec<String> = Vec::new();
+    for flag in flags {
+        if !flag.contains(NATIVE) {
+            kept.push(flag.clone());
+        } else if flag == NATIVE && kept.last().is_some_and(|last| is_codegen(last)) {
+            kept.pop();
+        }
+    }
+    kept
+}
+
+fn is_codegen(flag: &str) -> bool {
+    flag == "-C" || flag == "--codegen"
+}
+
 /// A list of flags, or a string that blanks separate.
 fn words(value: &Value) -> Vec<String> {
     match value {
@@ -274,20 +362,6 @@ fn words(value: &Value) -> Vec<String> {
         Value::Array(flags) => flags.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     }
-}
-
-/// Whether a `cfg(…)` key holds for `target`, as this machine's rustc describes it.
-fn matches(key: &str, target: &Triple) -> bool {
-    let inner = key.strip_prefix("cfg(").and_then(|key| key.strip_suffix(')')).unwrap_or(key);
-    let Ok(expression) = CfgExpr::from_str(inner) else {
-        return false;
-    };
-    let rustc =
-        Command::new("rustc").args(["--print", "cfg", "--target", target.as_str()]).output();
-    let printed = rustc.map(|output| output.stdout).unwrap_or_default();
-    let printed = String::from_utf8_lossy(&printed);
-    let values: Vec<Cfg> = printed.lines().filter_map(|line| Cfg::from_str(line).ok()).collect();
-    expression.matches(&values)
 }
 
 #[cfg(test)]
@@ -300,7 +374,7 @@ mod tests {
         configuration
     }
 
-    fn rustflags<'a>(configuration: &'a Configuration, target: &str) -> &'a [String] {
+    fn rustflags(configuration: &Configuration, target: &str) -> Vec<String> {
         configuration.rustflags(&target.parse().expect("a triple"))
     }
 
@@ -311,13 +385,39 @@ mod tests {
         let own = configuration(
             "[build]\nrustflags = \"-Ca -Cb\"\n[target.'cfg(windows)']\nrustflags = [\"-Cc\"]\n",
         );
-        assert_eq!(rustflags(&own, linux), ["-Ca", "-Cb"]);
-        assert!(rustflags(&own, windows).is_empty());
+        for target in [linux, windows] {
+            assert!(rustflags(&own, target).is_empty(), "the image's rustc decides");
+            let conditional = own.conditional_rustflags(&target.parse().expect("a triple"));
+            let expected = "target.'cfg(not(any(windows)))'.rustflags=[\"-Ca\",\"-Cb\"]";
+            assert_eq!(conditional.as_deref(), Some(expected));
+        }
         let own = configuration(&format!(
             "[build]\nrustflags = [\"-Ca\"]\n[target.{linux}]\nrustflags = []\n"
         ));
         assert!(rustflags(&own, linux).is_empty());
         assert_eq!(rustflags(&own, windows), ["-Ca"]);
+        assert_eq!(own.conditional_rustflags(&windows.parse().expect("a triple")), None);
+    }
+
+    #[test]
+    fn the_processor_of_the_machine_is_none_for_another_kind() {
+        for flags in ["-Ca -C target-cpu=native", "-Ca -Ctarget-cpu=native"] {
+            let own = configuration(&format!("[build]\nrustflags = \"{flags}\"\n"));
+            let all: Vec<&str> = flags.split(' ').collect();
+            assert_eq!(rustflags(&own, "i686-pc-windows-gnu"), all);
+            assert_eq!(rustflags(&own, "aarch64-apple-darwin"), ["-Ca"]);
+        }
+        let own = "[target.'cfg(unix)']\nrustflags = \"-Ca -Ctarget-cpu=native\"\n";
+        let settings: Vec<_> = configuration(own).notes.into_iter().map(|n| n.setting).collect();
+        assert_eq!(settings, ["target.cfg(unix).rustflags -Ctarget-cpu=native"]);
+        let own = configuration("[build]\nrustflags = [\"-Ctarget-cpu=native\"]\n");
+        let notes: Vec<String> = own.notes.iter().map(ToString::to_string).collect();
+        snapbox::assert_data_eq!(
+            notes.join("\n"),
+            snapbox::str![
+                "`build.rustflags -Ctarget-cpu=native` in `/w/.cargo/config.toml` is honoured, but only for targets of an x86 processor, and what is built for them depends on the machine that builds"
+            ]
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,10 @@ pub struct Command {
     pub workdir: PathBuf,
     /// Folders and files of the host that are seen inside.
     pub mounts: Vec<Mount>,
+    /// How long it may take; as long as it wants unless given.
+    pub limit: Option<Duration>,
+    /// What of read-only mounts is not seen, as paths of the host; no `.git` is ever sent elsewhere.
+    pub hidden: Vec<PathBuf>,
 }
 
 /// A host path seen inside a container.

@@ -1,9 +1,11 @@
 //! An artifact and what inspection read from it → its manifest. Pure.
 
-use keyway_abi::stamp::Stamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyway_abi::stamp::{Kind, Stamp, StampedInterface};
 use keyway_inspect::{HeaderError, Inspection, Violation, inspect};
 use keyway_manifest::{
-    Abi, Build, Digest, FormatVersion, Image, Manifest, Plugin, Source, StampFormat,
+    Abi, Build, Digest, FormatVersion, Image, Interface, Manifest, Plugin, Source, StampFormat,
 };
 use thiserror::Error;
 
@@ -92,8 +94,8 @@ pub fn manifest(
         .and_then(|range| artifact.bytes.get(range))
         .and_then(|bytes| Stamp::parse(bytes).ok());
     let abi = stamp.map(|stamp| Abi {
-        hash: Digest::of(stamp.descriptor),
-        interface: Some(stamp.interface.to_owned()).filter(|interface| !interface.is_empty()),
+        contract: (stamp.kind == Kind::Keyway).then(|| Digest::of(stamp.contract)),
+        interfaces: stamp.interfaces.as_slice().iter().map(interface).collect(),
     });
     Ok(Manifest {
         format: FormatVersion,
@@ -124,5 +126,12 @@ pub fn manifest(
         libc: facts.libc,
         imports: facts.imports,
         exports: facts.exports,
+        annotations: BTreeMap::new(),
+        requires: BTreeSet::new(),
     })
+}
+
+fn interface(stamped: &StampedInterface<'_>) -> Interface {
+    let (id, version) = (stamped.id.to_owned(), stamped.version);
+    Interface { id, version, hash: Digest::of(stamped.descriptor) }
 }

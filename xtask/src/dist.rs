@@ -3,22 +3,32 @@
 //! ```text
 //! dist/index.json
 //! dist/<triple>/<plugin>/<library>
-//! dist/<triple>/<plugin>/<plugin>.manifest.json
+//! dist/<triple>/<plugin>/<library>.manifest.json
 //! ```
 //!
-//! A delivery is made in a folder beside `dist/`, what is unchanged hard-linked from there; then the
-//! two folders change places in one system call. Whoever reads `dist/` sees the old state or the
-//! new one, and a run killed at any point leaves a good state behind.
+//! The manifests say what is there; the index only repeats them, so that one that is missing or
+//! damaged is made again. Whatever else lies in the folder is somebody else's: it is neither moved nor
+//! removed, and where it stands in the way, that is an error. How an artifact gets there is in
+//! `delivery`.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+mod delivery;
+mod files;
+
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use keyway_manifest::{Digest, FormatVersion, Manifest, Triple, canonical};
+use keyway_manifest::text::Show as _;
+use keyway_manifest::{Digest, FileName, FormatVersion, Manifest, PluginName, Triple};
 use serde::{Deserialize, Serialize};
-use tempfile::TempDir;
+use thiserror::Error;
 
-use crate::cache::CacheError;
+pub use self::delivery::{Delivery, check_place, recover};
+use crate::cache::{CacheError, remedy};
+use crate::failure::{Diagnose, Exit};
+
+/// The index's name in the folder.
+const INDEX: &str = "index.json";
 
 /// `dist/index.json`: every artifact in the folder, by target and plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -46,258 +56,211 @@ pub struct Entry {
     pub sha256: Digest,
 }
 
+/// Why the folder can't be used, or something can't be delivered to it.
+#[derive(Debug, Error)]
+pub enum DistError {
+    /// A file operation failed.
+    #[error("could not {action} `{path}`", path = .path.shown())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// There is no temporary folder to be had in it.
+    #[error(transparent)]
+    Staging(#[from] CacheError),
+    /// Something is in the way that no manifest and no index says is an artifact.
+    #[error("`{path}` is in the way: {what}, and not Keyway's", path = .path.shown())]
+    InTheWay {
+        /// What is in the way.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// What lay in an artifact's folder beside it could not be put back.
+    #[error("could not put back what lay in `{folder}`; it is in `{kept}`", folder = .folder.shown(), kept = .kept.shown())]
+    NotPutBack {
+        /// Where it belongs.
+        folder: PathBuf,
+        /// Where it is.
+        kept: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl DistError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Diagnose for DistError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::InTheWay { .. } => Exit::Usage,
+            Self::Io { .. } | Self::Staging(_) | Self::NotPutBack { .. } => Exit::Environment,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        const ELSEWHERE: &str = "deliver to another folder with `--dist DIR`";
+        match self {
+            Self::InTheWay { path, .. } => {
+                Some(format!("move `{}` away, or {ELSEWHERE}", path.shown()))
+            }
+            Self::Staging(CacheError::Io { path, source, .. }) | Self::Io { path, source, .. } => {
+                Some(format!("{}, or {ELSEWHERE}", remedy(source, path)?))
+            }
+            Self::Staging(_) => Some(ELSEWHERE.to_owned()),
+            Self::NotPutBack { kept, .. } => {
+                Some(format!("move it back from `{}`, then delete that folder", kept.shown()))
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// The entry of a manifest.
+    fn of(manifest: &Manifest) -> Self {
+        let (target, plugin) = (manifest.target.clone(), manifest.plugin.name.to_string());
+        let relative = |file: &str| format!("{target}/{plugin}/{file}");
+        Self {
+            library: relative(manifest.artifact.file.as_str()),
+            manifest: relative(&manifest.file_name()),
+            sha256: manifest.artifact.sha256,
+            target,
+            plugin,
+        }
+    }
+
+    /// The folder of the artifact, relative to `dist/`.
+    fn folder(&self) -> PathBuf {
+        Path::new(self.target.as_str()).join(&self.plugin)
+    }
+
+    /// The names of its files in that folder.
+    fn names(&self) -> [&str; 2] {
+        [&self.library, &self.manifest].map(|path| path.rsplit('/').next().unwrap_or(path))
+    }
+
+    /// Whether both files lie where an artifact's files lie. One that names others would have them
+    /// replaced, and later removed.
+    fn is_in_its_place(&self) -> bool {
+        let is_name = |name: &str| name.parse::<FileName>().is_ok();
+        let expected = |name| format!("{}/{}/{name}", self.target, self.plugin);
+        let [library, manifest] = self.names();
+        self.plugin.parse::<PluginName>().is_ok()
+            && [library, manifest].into_iter().all(is_name)
+            && [(&self.library, library), (&self.manifest, manifest)]
+                .into_iter()
+                .all(|(path, name)| *path == expected(name))
+    }
+
+    fn is_of(&self, target: &Triple, plugin: &str) -> bool {
+        self.target == *target && self.plugin == plugin
+    }
+}
+
 impl Index {
-    /// The index in a `dist` folder; an empty one if there is none or it does not parse.
-    pub fn read(dist: &Path) -> Self {
-        fs::read(dist.join("index.json"))
-            .ok()
-            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-            .unwrap_or_default()
+    /// The index of a `dist` folder; of one without, or with a damaged one, what the manifests in the
+    /// folder say.
+    ///
+    /// # Errors
+    /// If `dist` or its index is something else, or can't be read.
+    pub fn read(dist: &Path) -> Result<Self, DistError> {
+        Self::stored(dist)?.map_or_else(|| Self::of_manifests(dist), Ok)
     }
 
     /// The entry of an artifact.
     pub fn find(&self, target: &Triple, plugin: &str) -> Option<&Entry> {
-        self.artifacts.iter().find(|entry| entry.target == *target && entry.plugin == plugin)
-    }
-}
-
-/// A delivery in the making; nothing is seen of it until [`Delivery::publish`].
-#[derive(Debug)]
-pub struct Delivery {
-    dist: PathBuf,
-    staging: TempDir,
-    index: Index,
-}
-
-impl Delivery {
-    /// Begins a delivery to `dist`, beside it.
-    ///
-    /// # Errors
-    /// If no folder can be created there.
-    pub fn begin(dist: &Path) -> Result<Self, CacheError> {
-        let parent = dist.parent().unwrap_or(Path::new("."));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(PREFIX);
-        let staging =
-            builder.tempdir_in(parent).map_err(CacheError::io("create a folder in", parent))?;
-        set_mode(staging.path(), 0o755)?;
-        Ok(Self { dist: dist.to_owned(), staging, index: Index::default() })
+        self.artifacts.iter().find(|entry| entry.is_of(target, plugin))
     }
 
-    /// Removes what killed runs left beside `dist`. Only for whoever holds the workspace's lock.
-    pub fn sweep(dist: &Path) {
-        let siblings = dist.parent().and_then(|parent| fs::read_dir(parent).ok());
-        for entry in siblings.into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                // What can't be removed now is tried again by the next run.
-                let _ = fs::remove_dir_all(entry.path());
+    /// The index as it is written there; none if it is missing or damaged.
+    fn stored(dist: &Path) -> Result<Option<Self>, DistError> {
+        let path = dist.join(INDEX);
+        let in_the_way = |path: &Path, what| DistError::InTheWay { path: path.to_owned(), what };
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound => return Ok(None),
+                io::ErrorKind::NotADirectory => return Err(in_the_way(dist, "it is no folder")),
+                io::ErrorKind::IsADirectory => return Err(in_the_way(&path, "it is a folder")),
+                _ => return Err(DistError::io("read", &path)(error)),
+            },
+        };
+        if let Ok(index) = serde_json::from_slice::<Self>(&bytes)
+            && index.artifacts.iter().all(Entry::is_in_its_place)
+        {
+            return Ok(Some(index));
+        }
+        // Ours and damaged, or another program's: it is ours if it says so, or if artifacts lie there.
+        let is_ours = match serde_json::from_slice::<serde_json::Value>(&bytes) {
+            Ok(other) => other.get("artifacts").is_some() && other.get("format").is_some(),
+            Err(_) => !Self::of_manifests(dist)?.artifacts.is_empty(),
+        };
+        if is_ours { Ok(None) } else { Err(in_the_way(&path, "it is no index of artifacts")) }
+    }
+
+    /// The artifacts whose manifests lie in their places.
+    fn of_manifests(dist: &Path) -> Result<Self, DistError> {
+        let mut artifacts = Vec::new();
+        for target in folders(dist)? {
+            let Some(triple) = name(&target).and_then(|name| name.parse::<Triple>().ok()) else {
+                continue;
+            };
+            for folder in folders(&target)? {
+                let Some(found) = artifact(&folder) else { continue };
+                if found.target == triple && name(&folder) == Some(&*found.plugin) {
+                    artifacts.push(found);
+                }
             }
         }
-    }
-
-    /// Takes over an artifact of the last delivery, if its files are still there.
-    ///
-    /// # Errors
-    /// If a folder can't be created.
-    pub fn keep(&mut self, entry: &Entry) -> Result<(), CacheError> {
-        let folder = self.folder(&entry.target, &entry.plugin)?;
-        for relative in [&entry.library, &entry.manifest] {
-            let from = self.dist.join(relative);
-            let to = folder.join(from.file_name().unwrap_or_default());
-            if fs::hard_link(&from, &to).is_err() && fs::copy(&from, &to).is_err() {
-                return Ok(());
-            }
-        }
-        self.index.artifacts.push(entry.clone());
-        Ok(())
-    }
-
-    /// Adds an artifact: its library's bytes and its manifest. Returns the library's path in the
-    /// folder of the delivery, where the gate can look at it before it is published.
-    ///
-    /// # Errors
-    /// If a file can't be written.
-    pub fn place(&mut self, library: &[u8], manifest: &Manifest) -> Result<PathBuf, CacheError> {
-        let plugin = manifest.plugin.name.as_str();
-        let folder = self.folder(&manifest.target, plugin)?;
-        let path = folder.join(manifest.artifact.file.as_str());
-        write(&path, library)?;
-        write(&folder.join(manifest.file_name()), manifest.to_json().as_bytes())?;
-        let relative = |file: &str| format!("{}/{plugin}/{file}", manifest.target);
-        self.index.artifacts.push(Entry {
-            target: manifest.target.clone(),
-            plugin: plugin.to_owned(),
-            library: relative(manifest.artifact.file.as_str()),
-            manifest: relative(&manifest.file_name()),
-            sha256: manifest.artifact.sha256,
-        });
-        Ok(path)
-    }
-
-    /// Takes an artifact back, as after a refusal.
-    pub fn withdraw(&mut self, target: &Triple, plugin: &str) {
-        self.index.artifacts.retain(|entry| entry.target != *target || entry.plugin != plugin);
-        // An artifact that is not in the index is not delivered, whether or not its files go.
-        let _ = fs::remove_dir_all(self.staging.path().join(target.as_str()).join(plugin));
-    }
-
-    /// Writes the index and puts the delivery in the place of `dist`.
-    ///
-    /// # Errors
-    /// If a file can't be written or synced, or the folders can't change places.
-    pub fn publish(mut self) -> Result<Index, CacheError> {
-        self.index.artifacts.sort();
-        let json = canonical::document(&self.index).expect("strings and digests are always JSON");
-        write(&self.staging.path().join("index.json"), json.as_bytes())?;
-        sync_folders(self.staging.path())?;
-        change_places(self.staging.path(), &self.dist)
-            .map_err(CacheError::io("put the delivery in the place of", &self.dist))?;
-        sync_folder(self.dist.parent().unwrap_or(Path::new(".")))?;
-        Ok(self.index)
-    }
-
-    fn folder(&self, target: &Triple, plugin: &str) -> Result<PathBuf, CacheError> {
-        let folder = self.staging.path().join(target.as_str()).join(plugin);
-        fs::create_dir_all(&folder).map_err(CacheError::io("create", &folder))?;
-        // Whatever the umask: the gate refuses what others may write.
-        set_mode(&folder, 0o755)?;
-        set_mode(&self.staging.path().join(target.as_str()), 0o755)?;
-        Ok(folder)
+        artifacts.sort();
+        Ok(Self { artifacts, ..Self::default() })
     }
 }
 
-/// Deliveries in the making are called so, followed by random characters.
-const PREFIX: &str = ".dist-";
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
-    let mut file = File::create(path).map_err(CacheError::io("create", path))?;
-    file.write_all(bytes).map_err(CacheError::io("write", path))?;
-    file.sync_all().map_err(CacheError::io("sync", path))?;
-    set_mode(path, 0o644)
+/// The artifact that a manifest in a folder describes; its library is there. What is no manifest of that
+/// is somebody else's file.
+fn artifact(folder: &Path) -> Option<Entry> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    files.into_iter().find_map(|path| {
+        let library = name(&path)?.strip_suffix(Manifest::FILE_SUFFIX)?;
+        let manifest = Manifest::parse(&fs::read(&path).ok()?).ok()?;
+        let is_it = library == manifest.artifact.file.as_str() && folder.join(library).is_file();
+        is_it.then(|| Entry::of(&manifest))
+    })
 }
 
-#[cfg(unix)]
-fn set_mode(path: &Path, mode: u32) -> Result<(), CacheError> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(CacheError::io("set the mode of", path))
+fn name(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
 }
 
-#[cfg(not(unix))]
-fn set_mode(_: &Path, _: u32) -> Result<(), CacheError> {
-    Ok(())
-}
-
-fn sync_folders(folder: &Path) -> Result<(), CacheError> {
-    let entries = fs::read_dir(folder).map_err(CacheError::io("list", folder))?;
+/// The folders in a folder that may not be there, sorted; links are none.
+fn folders(folder: &Path) -> Result<Vec<PathBuf>, DistError> {
+    let failed = |error| DistError::io("list", folder)(error);
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(CacheError::io("list", folder))?.path();
-        if path.is_dir() {
-            sync_folders(&path)?;
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            found.push(entry.path());
         }
     }
-    sync_folder(folder)
-}
-
-/// Names are durable once their folder is synced; only Unix can open a folder.
-fn sync_folder(folder: &Path) -> Result<(), CacheError> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|file| file.sync_all())
-            .map_err(CacheError::io("sync", folder))?;
-    }
-    Ok(())
-}
-
-/// Puts `new` where `old` is; what was there is then at `new`, or gone if there was nothing.
-fn change_places(new: &Path, old: &Path) -> io::Result<()> {
-    if !old.exists() {
-        return fs::rename(new, old);
-    }
-    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
-            // A file system that can't exchange is treated as below.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            other => return other.map_err(Into::into),
-        }
-    }
-    // Not one step: for a moment there is no `dist`, never a torn one.
-    let aside = new.with_extension("old");
-    fs::rename(old, &aside)?;
-    fs::rename(new, old)?;
-    fs::rename(&aside, new)
+    found.sort();
+    Ok(found)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(dist: &Path, relative: &str) -> String {
-        fs::read_to_string(dist.join(relative)).unwrap_or_default()
-    }
-
-    fn manifest(plugin: &str, library: &[u8]) -> Manifest {
-        let text = include_str!("../tests/data/greet.manifest.json");
-        let mut manifest = Manifest::parse(text.as_bytes()).expect("the sample is right");
-        manifest.plugin.name = plugin.parse().expect("a name");
-        manifest.artifact.sha256 = Digest::of(library);
-        manifest.artifact.size = library.len() as u64;
-        manifest
-    }
-
-    fn deliver(dist: &Path, plugin: &str, library: &[u8]) -> Index {
-        let before = Index::read(dist);
-        let mut delivery = Delivery::begin(dist).expect("begin");
-        for entry in before.artifacts.iter().filter(|entry| entry.plugin != plugin) {
-            delivery.keep(entry).expect("keep");
-        }
-        delivery.place(library, &manifest(plugin, library)).expect("place");
-        delivery.publish().expect("publish")
-    }
-
-    #[test]
-    fn replaces_one_artifact_and_keeps_the_others() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dist = root.path().join("dist");
-        deliver(&dist, "one", b"1");
-        deliver(&dist, "two", b"2");
-        let index = deliver(&dist, "one", b"new");
-        assert_eq!(index, Index::read(&dist));
-        let plugins: Vec<_> = index.artifacts.iter().map(|entry| entry.plugin.as_str()).collect();
-        assert_eq!(plugins, ["one", "two"]);
-        assert_eq!(read(&dist, &index.artifacts[0].library), "new");
-        assert_eq!(read(&dist, &index.artifacts[1].library), "2");
-        let left: Vec<_> = fs::read_dir(root.path()).expect("list").flatten().collect();
-        assert_eq!(left.len(), 1, "nothing is left beside dist: {left:?}");
-    }
-
-    #[test]
-    fn an_unpublished_delivery_changes_nothing() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dist = root.path().join("dist");
-        let before = deliver(&dist, "one", b"1");
-        let mut delivery = Delivery::begin(&dist).expect("begin");
-        delivery.place(b"2", &manifest("one", b"2")).expect("place");
-        // As after a kill: the folder is not removed.
-        std::mem::forget(delivery);
-        assert_eq!(Index::read(&dist), before);
-        assert_eq!(read(&dist, &before.artifacts[0].library), "1");
-        Delivery::sweep(&dist);
-        assert_eq!(fs::read_dir(root.path()).expect("list").count(), 1);
-    }
-
-    #[test]
-    fn what_is_withdrawn_is_not_delivered() {
-        let root = tempfile::tempdir().expect("a temporary folder");
-        let dist = root.path().join("dist");
-        let mut delivery = Delivery::begin(&dist).expect("begin");
-        let manifest = manifest("one", b"1");
-        delivery.place(b"1", &manifest).expect("place");
-        delivery.withdraw(&manifest.target, "one");
-        assert_eq!(delivery.publish().expect("publish").artifacts, []);
-        assert!(!dist.join(manifest.target.as_str()).join("one").exists());
-    }
-}
+mod tests;

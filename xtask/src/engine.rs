@@ -21,7 +21,9 @@ mod owner;
 mod process;
 #[cfg(target_os = "linux")]
 pub mod sandbox;
+mod sight;
 mod transfer;
+mod view;
 mod volumes;
 mod warm;
 
@@ -320,7 +322,7 @@ fn guest_path(engine: &'static str, path: &std::path::Path) -> Result<PathBuf, E
     }
     Err(EngineError::Unsupported {
         engine,
-        value: path.display().to_string(),
+        value: path.to_string_lossy().into_owned(),
         reason: "a path inside an image is absolute and has no `..`",
     })
 }

@@ -21,6 +21,8 @@ pub enum Exit {
     Environment = 4,
     /// The user interrupted it.
     Interrupted = 130,
+    /// Whoever read standard output left before its end; what a program has that a closed pipe ends.
+    Unread = 141,
 }
 
 /// What a stage's error knows beyond its message.
@@ -83,12 +85,44 @@ impl<E: Diagnose> From<E> for Failure {
 impl fmt::Display for Failure {
     /// The error, then each cause on a line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.error)?;
+        f.write_str(&below_each_other(&self.error.to_string()))?;
         let mut cause = self.error.source();
         while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
+            write!(f, "\n  caused by: {}", below_each_other(&error.to_string()))?;
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+/// An error's text with all lines but the first indented, so that none of them looks like a message of
+/// its own, whatever a file's text in it is.
+fn below_each_other(text: &str) -> String {
+    let is_flush = |line: &str| !line.is_empty() && !line.starts_with("  ");
+    let text = text.trim_end_matches('\n');
+    match text.lines().skip(1).any(is_flush) {
+        true => text.replace('\n', "\n  ").replace("\n  \n", "\n\n"),
+        false => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_of_an_error_looks_like_one_of_its_own() {
+        #[derive(Debug, ThisError)]
+        #[error("no lock")]
+        struct Error(#[source] Cause);
+        #[derive(Debug, ThisError)]
+        #[error("line 1\n  |\n1 | x\nok: admitted\n\nend\n")]
+        struct Cause;
+
+        let said = |error| Failure { exit: Exit::Failed, error, hint: None }.to_string();
+        let expected = "no lock\n  caused by: line 1\n    |\n  1 | x\n  ok: admitted\n\n  end";
+        assert_eq!(said(Box::new(Error(Cause))), expected);
+        // What is indented already stays.
+        assert_eq!(said("it failed\n  | last line".into()), "it failed\n  | last line");
     }
 }

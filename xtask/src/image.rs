@@ -9,6 +9,8 @@
 
 pub mod archive;
 mod assemble;
+mod assembly;
+mod chain;
 pub mod control;
 mod credentials;
 pub mod deb;
@@ -17,6 +19,7 @@ pub mod dockerfile;
 pub mod download;
 mod error;
 pub mod fetched;
+pub mod first_link;
 pub mod http;
 pub mod layer;
 pub mod lock;
@@ -24,21 +27,26 @@ mod locking;
 pub mod member;
 pub mod mirror;
 pub mod oci;
+pub mod openpgp;
 pub mod ready;
 pub mod recipe;
 pub mod reference;
 pub mod registry;
 pub mod release;
+mod remembered;
 mod renewal;
 pub mod resolve;
 pub mod run;
 pub mod rust_dist;
 pub mod rust_installer;
+mod spool;
 pub mod standard_library;
 mod tarball;
 pub mod toolchain;
+pub mod tools;
 pub mod transport;
 pub mod tree;
+mod turns;
 pub mod usage;
 pub mod verification;
 pub mod version;
@@ -48,6 +56,7 @@ pub mod zig_cache;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use keyway_manifest::Digest;
@@ -57,13 +66,12 @@ pub use self::lock::{From, LayerContent, Lock, LockedLayer, LockedWheel, Package
 pub use self::oci::{tag, write_archive};
 pub use self::renewal::{Change, Pins, Suites, changes};
 pub use self::toolchain::{LockedToolchain, trusted_set};
+pub use self::tools::Tool;
 pub use self::verification::{StandardLibraries, Verdict};
 
-use self::assemble::Assembler;
-use self::http::Http;
+use self::assembly::Until;
 use self::recipe::{Recipe, Reference};
-use self::registry::{Access, Registry};
-use crate::cache::{self, Cache, CacheError};
+use crate::cache::{self, Cache, CacheError, OwnedDir};
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
 
@@ -71,9 +79,13 @@ use crate::shell::Shell;
 #[derive(Debug, Clone)]
 pub struct Images {
     recipes: PathBuf,
+    /// The folder of the workspace, for the lock of packages that it names.
+    workspace: PathBuf,
     cache: Cache,
     mirrors: Vec<String>,
     registry: Option<Reference>,
+    /// The folder for what is only needed meanwhile, once something is.
+    scratch: Arc<Mutex<Option<OwnedDir>>>,
 }
 
 /// What an update of an image would change.
@@ -87,26 +99,18 @@ pub struct Outlook {
     pub gone: Vec<String>,
 }
 
-/// How far to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Until {
-    /// To the last layer.
-    End,
-    /// To the one before, if the last is a standard library.
-    StandardLibrary,
-}
-
-/// Images of which only a standard library may be missing. Nobody else makes images meanwhile.
-pub struct Assembly<'a> {
+/// Images of which only what is compiled in them, and lies above that, may be missing. Nobody removes layers
+/// meanwhile.
+pub struct Prepared<'a> {
     images: &'a Images,
     runner: &'a (dyn Runner + Sync),
     shell: &'a Shell,
-    _guard: Option<cache::Lock>,
+    _kept: Option<cache::Lock>,
 }
 
-impl Assembly<'_> {
-    /// One of the images, its standard library compiled if it is not there yet. Several threads may
-    /// complete one image each.
+impl Prepared<'_> {
+    /// One of the images, its standard library and first link compiled if they are not there yet. Several
+    /// threads may complete one image each; they compile different standard libraries side by side.
     ///
     /// # Errors
     /// Those of [`Images::ensure`].
@@ -128,7 +132,10 @@ struct Locked {
 impl Images {
     /// The images whose recipes lie in `recipes`, with layers in `cache`.
     pub fn open(recipes: impl Into<PathBuf>, cache: Cache) -> Self {
-        Self { recipes: recipes.into(), cache, mirrors: Vec::new(), registry: None }
+        let recipes = recipes.into();
+        let workspace = recipes.parent().unwrap_or(&recipes).to_owned();
+        let (mirrors, scratch) = (Vec::new(), Arc::default());
+        Self { recipes, workspace, cache, mirrors, registry: None, scratch }
     }
 
     /// The same with Debian mirrors to try first.
@@ -145,13 +152,15 @@ impl Images {
         self
     }
 
-    /// The names of all recipes, sorted.
+    /// The names of all recipes, sorted; those of tools at the end.
     ///
     /// # Errors
     /// If the folder can't be read.
     pub fn names(&self) -> Result<Vec<String>, ImageError> {
-        recipe::list(&self.recipes)
-            .map_err(|source| ImageError::Folder { path: self.recipes.clone(), source })
+        let error = |source| ImageError::Folder { path: self.recipes.clone(), source };
+        let images = recipe::list(&self.recipes).map_err(error)?;
+        let tools = tools::list(&self.recipes).map_err(error)?;
+        Ok([images, tools].concat())
     }
 
     /// The lock of an image, without looking at the store: digests and toolchain records.
@@ -160,7 +169,18 @@ impl Images {
     /// If there is no lock, or its recipe or the image below was changed since.
     pub fn locked(&self, image: &str) -> Result<Lock, ImageError> {
         let mut chain = self.chain(image)?;
+        if tools::is_composed(image) {
+            return Ok(tools::lock(image, &chain.iter().collect::<Vec<_>>()));
+        }
         Ok(chain.pop().expect("a chain ends with its image").lock)
+    }
+
+    /// The lock of an image as it is written, whether or not it still fits its recipe; none if there is none.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub fn written(&self, image: &str) -> Result<Option<Lock>, ImageError> {
+        Ok(self.find_lock(image)?)
     }
 
     /// The image, if all its layers are in the store.
@@ -174,12 +194,16 @@ impl Images {
         for locked in &chain {
             for layer in &locked.lock.layers {
                 match stored(&store, layer) {
-                    Some(found) => layers.push((layer.content.to_string(), found)),
+                    Some(found) => layers.push((layer.content.clone(), found)),
                     None => return Ok(None),
                 }
             }
         }
-        finish(image, &chain, layers).map(Some)
+        let found = finish(image, &chain, layers)?;
+        if tools::is_composed(image) {
+            self.note(&found)?;
+        }
+        Ok(Some(found))
     }
 
     /// The image; layers that are missing are assembled from the lock.
@@ -196,13 +220,13 @@ impl Images {
         if let Some(found) = self.find(image)? {
             return Ok(found);
         }
-        let _guard = self.guard(shell)?;
+        let _kept = self.cache.keep(shell)?;
         self.ensure_unlocked(image, runner, shell)
     }
 
     /// Begins to make several images: what downloads and unpacks is done, one after the other. The
-    /// standard libraries on top, which take a core a minute each, are left to
-    /// [`Assembly::complete`].
+    /// standard libraries, which take a core a minute each, and first links are left to
+    /// [`Prepared::complete`].
     ///
     /// # Errors
     /// Those of [`Images::ensure`].
@@ -211,22 +235,22 @@ impl Images {
         images: &[String],
         runner: &'a (dyn Runner + Sync),
         shell: &'a Shell,
-    ) -> Result<Assembly<'a>, ImageError> {
+    ) -> Result<Prepared<'a>, ImageError> {
         self.sign_in()?;
         let mut missing = Vec::new();
-        for image in images {
-            if !missing.contains(&image) && self.find(image)?.is_none() {
+        for image in images.iter().flat_map(|image| tools::parts(image)) {
+            if !missing.contains(&image) && self.find(&image)?.is_none() {
                 missing.push(image);
             }
         }
-        let guard = match missing.is_empty() {
+        let kept = match missing.is_empty() {
             true => None,
-            false => Some(self.guard(shell)?),
+            false => Some(self.cache.keep(shell)?),
         };
         for image in missing {
-            self.assemble(&self.chain(image)?, Until::StandardLibrary, runner, shell)?;
+            self.assemble(&self.chain(&image)?, Until::Compilation, runner, shell)?;
         }
-        Ok(Assembly { images: self, runner, shell, _guard: guard })
+        Ok(Prepared { images: self, runner, shell, _kept: kept })
     }
 
     /// Several images, their standard libraries compiled side by side on up to `n_lanes` threads.
@@ -240,7 +264,7 @@ impl Images {
         runner: &(dyn Runner + Sync),
         shell: &Shell,
     ) -> Result<Vec<Image>, ImageError> {
-        let assembly = self.prepare(images, runner, shell)?;
+        let prepared = self.prepare(images, runner, shell)?;
         let next = AtomicUsize::new(0);
         let complete = || {
             let mut made = Vec::new();
@@ -249,7 +273,7 @@ impl Images {
                 let Some(image) = images.get(at) else {
                     return Ok(made);
                 };
-                let image = assembly.complete(image).inspect_err(|_| {
+                let image = prepared.complete(image).inspect_err(|_| {
                     next.store(images.len(), Ordering::Relaxed);
                 })?;
                 made.push((at, image));
@@ -264,58 +288,23 @@ impl Images {
         Ok(made.into_iter().map(|(_, image)| image).collect())
     }
 
-    /// [`Images::ensure`] for a caller that holds the lock.
+    /// [`Images::ensure`] for a caller that keeps the cache.
     fn ensure_unlocked(
         &self,
         image: &str,
         runner: &dyn Runner,
         shell: &Shell,
     ) -> Result<Image, ImageError> {
+        if tools::is_composed(image) {
+            // Each by itself, since its layers are made on what it stands on and nothing else.
+            for part in tools::parts(image) {
+                self.ensure_unlocked(&part, runner, shell)?;
+            }
+            return Ok(self.find(image)?.expect("all its parts were made just now"));
+        }
         let chain = self.chain(image)?;
         let layers = self.assemble(&chain, Until::End, runner, shell)?;
         finish(image, &chain, layers)
-    }
-
-    /// The layers of a chain, those that are missing made.
-    fn assemble(
-        &self,
-        chain: &[Locked],
-        until: Until,
-        runner: &dyn Runner,
-        shell: &Shell,
-    ) -> Result<Vec<(String, Layer)>, ImageError> {
-        let store = self.cache.dir("layers")?;
-        let registry = self.registry.as_ref();
-        let mut registry = registry.map(|at| Registry::new(at, Access::Pull, &Http::new()));
-        let mut layers: Vec<(String, Layer)> = Vec::new();
-        let last = chain.last().and_then(|locked| locked.lock.layers.last());
-        let is_last = |layer: &LockedLayer| {
-            matches!(layer.content, LayerContent::Std(_))
-                && last.is_some_and(|last| last.diff_id == layer.diff_id)
-        };
-        for (at, Locked { recipe, lock }) in chain.iter().enumerate() {
-            let assembler = Assembler::new(self, &chain[..at], recipe, lock, runner, shell)?;
-            for expected in &lock.layers {
-                let found = match stored(&store, expected) {
-                    None => self.pull(&mut registry, (&lock.image, expected), shell)?,
-                    found => found,
-                };
-                let layer = match found {
-                    Some(found) => found,
-                    None if is_last(expected) && until == Until::StandardLibrary => {
-                        assembler.fetch_sources()?;
-                        return Ok(layers);
-                    }
-                    None => {
-                        let made = assembler.layer(&expected.content, &layers)?;
-                        compare(&lock.image, &expected.content, expected.diff_id, &made)?;
-                        made
-                    }
-                };
-                layers.push((expected.content.to_string(), layer));
-            }
-        }
-        Ok(layers)
     }
 
     /// Locks images anew, those below first, and writes their locks.
@@ -357,7 +346,7 @@ impl Images {
         suites: Suites,
         shell: &Shell,
     ) -> Result<Vec<Outlook>, ImageError> {
-        let _guard = self.guard(shell)?;
+        let _kept = self.cache.keep(shell)?;
         locking::outlooks(self, images, suites, shell)
     }
 
@@ -369,76 +358,41 @@ impl Images {
         shell: &Shell,
     ) -> Result<Vec<(Image, Vec<Change>)>, ImageError> {
         self.sign_in()?;
-        let _guard = self.guard(shell)?;
-        let mut done = Vec::new();
-        let mut made = Vec::new();
+        let _kept = self.cache.keep(shell)?;
+        let _turn = self.locking_turn(shell)?;
+        let mut names: Vec<String> = Vec::new();
         for image in images {
             for name in self.below_first(image)? {
-                let wanted = images.contains(&name) && !done.contains(&name);
-                if wanted {
-                    let old = Lock::read(&self.recipes, &name).ok();
-                    let image = locking::lock(self, &name, pins, runner, shell)?;
-                    let new = Lock::read(&self.recipes, &name)?;
-                    let changes = old.map(|old| changes(&old, &new)).unwrap_or_default();
-                    made.push((image, changes));
-                    done.push(name);
+                if images.contains(&name) && !names.contains(&name) {
+                    names.push(name);
                 }
             }
         }
+        // Before anything is made: a lock that can't be read would only be found when its turn comes.
+        let old = names.iter().map(|name| self.find_lock(name));
+        let old = old.collect::<Result<Vec<_>, _>>()?;
+        let progress = shell.steps(names.len());
+        let mut made = Vec::new();
+        for (name, old) in names.iter().zip(old) {
+            progress.begin("Locking", name);
+            let image = locking::lock(self, name, pins, runner, shell)?;
+            let new = self.read_lock(name)?;
+            let changes = old.map(|old| changes(&old, &new)).unwrap_or_default();
+            made.push((image, changes));
+        }
         Ok(made)
-    }
-
-    /// A folder for what is only needed meanwhile.
-    fn scratch(&self) -> Result<PathBuf, CacheError> {
-        self.cache.dir("tmp/images")
-    }
-
-    /// Takes the lock between processes, and clears away what a run that was killed left behind.
-    fn guard(&self, shell: &Shell) -> Result<cache::Lock, CacheError> {
-        let guard = self.cache.lock("images", shell)?;
-        let scratch = self.scratch()?;
-        fs::remove_dir_all(&scratch).map_err(CacheError::io("clear", &scratch))?;
-        Ok(guard)
-    }
-
-    /// The image's recipe and lock and those of the images below, lowest first.
-    fn chain(&self, image: &str) -> Result<Vec<Locked>, ImageError> {
-        let mut chain: Vec<Locked> = Vec::new();
-        for name in self.below_first(image)? {
-            let (recipe, digest) = Recipe::read(&self.recipes, &name)?;
-            let lock = Lock::read(&self.recipes, &name)?;
-            if lock.recipe != digest {
-                return Err(lock::LockError::RecipeChanged { image: name }.into());
-            }
-            lock.check_below(chain.last().map(|below| &below.lock))?;
-            chain.push(Locked { recipe, lock });
-        }
-        Ok(chain)
-    }
-
-    /// The names of an image and of those below it, lowest first.
-    fn below_first(&self, image: &str) -> Result<Vec<String>, ImageError> {
-        let mut names = vec![image.to_owned()];
-        let mut at = image.to_owned();
-        while let Some(below) = Recipe::read(&self.recipes, &at)?.0.from {
-            let cycle = names.contains(&below);
-            names.push(below.clone());
-            if cycle {
-                let (image, chain) = (image.to_owned(), names.join(" -> "));
-                return Err(recipe::RecipeError::Cycle { image, chain }.into());
-            }
-            at = below;
-        }
-        names.reverse();
-        Ok(names)
     }
 }
 
 /// A layer of the store; its content was checked when it was written there.
 fn stored(store: &Path, layer: &LockedLayer) -> Option<Layer> {
-    let file = store.join(format!("{}.tar", layer.diff_id));
-    let found = fs::metadata(&file).ok().filter(|file| file.len() == layer.size)?;
-    found.is_file().then_some(Layer { diff_id: layer.diff_id, size: layer.size, file })
+    find(store, layer.diff_id, layer.size)
+}
+
+fn find(store: &Path, diff_id: Digest, size: u64) -> Option<Layer> {
+    let file = store.join(format!("{diff_id}.tar"));
+    let found = fs::metadata(&file).ok().filter(|file| file.len() == size)?;
+    found.is_file().then_some(Layer { diff_id, size, file })
 }
 
 fn compare(
@@ -461,7 +415,14 @@ fn compare(
 }
 
 /// The image of `chain` with its documents, which must come out as the lock says.
-fn finish(name: &str, chain: &[Locked], layers: Vec<(String, Layer)>) -> Result<Image, ImageError> {
+fn finish(
+    name: &str,
+    chain: &[Locked],
+    layers: Vec<(LayerContent, Layer)>,
+) -> Result<Image, ImageError> {
+    if tools::is_composed(name) {
+        return Ok(tools::finish(name, &chain.iter().collect::<Vec<_>>(), layers));
+    }
     let documents: Vec<(&Recipe, &Lock)> =
         chain.iter().map(|locked| (&locked.recipe, &locked.lock)).collect();
     let lock = &chain.last().expect("a chain ends with its image").lock;

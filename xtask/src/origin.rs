@@ -1,4 +1,5 @@
-//! Where a symbol in a library came from: the objects and crates of a cargo run that leave it undefined.
+//! Where something in a library came from: the objects and crates of a cargo run that leave a symbol
+//! undefined, or that want a place for thread-local variables which only a starting process has.
 //!
 //! What is read lies below the run's target folder: archives and objects of build scripts, which hold C
 //! and C++ code, and the libraries of Rust crates. Of a profile with link-time optimisation the latter
@@ -10,7 +11,9 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use object::{Object as _, ObjectSymbol as _};
+use keyway_manifest::text::Show as _;
+use object::elf;
+use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationFlags};
 
 /// Folders are not followed deeper than this below a build script's.
 const MAX_DEPTH: usize = 8;
@@ -19,29 +22,71 @@ const MAX_DEPTH: usize = 8;
 /// script, `zstd-sys-0f3c…/out/libzstd.a(huf.o)`, or a crate, ``crate `png` ``.
 pub fn of(symbols: &BTreeSet<&str>, profile: &Path) -> BTreeMap<String, BTreeSet<String>> {
     let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+    each_part(profile, |label, object| {
+        let undefined = object.symbols().filter(object::ObjectSymbol::is_undefined);
+        for name in undefined.filter_map(|symbol| symbol.name().ok()) {
+            let named = [name, imported(name)].into_iter().find(|name| symbols.contains(name));
+            if let Some(name) = named {
+                found.entry(name.to_owned()).or_default().insert(label.to_owned());
+            }
+        }
+    });
+    found
+}
+
+/// What below `profile` reaches thread-local variables by the model `initial-exec`, labelled as by [`of`].
+pub fn of_static_tls(profile: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    each_part(profile, |label, object| {
+        let mut relocations = object.sections().flat_map(|section| section.relocations());
+        let is_static = relocations.any(|(_, relocation)| match relocation.flags() {
+            RelocationFlags::Elf { r_type } => is_initial_exec(object.architecture(), r_type),
+            _ => false,
+        });
+        if is_static {
+            found.insert(label.to_owned());
+        }
+    });
+    found
+}
+
+/// Whether a relocation of an object asks for a variable's distance from the thread's pointer, as the
+/// processors' psABIs number them.
+fn is_initial_exec(architecture: object::Architecture, kind: elf::RelocationType) -> bool {
+    use object::Architecture;
+    match architecture {
+        Architecture::X86_64 => kind == elf::R_X86_64_GOTTPOFF,
+        Architecture::Aarch64 => matches!(
+            kind,
+            elf::R_AARCH64_TLSIE_MOVW_GOTTPREL_G1
+                | elf::R_AARCH64_TLSIE_MOVW_GOTTPREL_G0_NC
+                | elf::R_AARCH64_TLSIE_ADR_GOTTPREL_PAGE21
+                | elf::R_AARCH64_TLSIE_LD64_GOTTPREL_LO12_NC
+                | elf::R_AARCH64_TLSIE_LD_GOTTPREL_PREL19
+        ),
+        _ => false,
+    }
+}
+
+/// Calls `look` on each object that build scripts of the run made, with its label, and on each of a crate.
+fn each_part(profile: &Path, mut look: impl FnMut(&str, &object::File<'_>)) {
     let root = profile.join("build");
     let mut files = Vec::new();
     collect(&root, MAX_DEPTH, &["a", "lib", "o", "obj"], &mut files);
     collect(&profile.join("deps"), 0, &["rlib"], &mut files);
     for file in files {
-        let label = file.strip_prefix(&root).unwrap_or(&file).display();
+        let place = file.strip_prefix(&root).unwrap_or(&file).shown();
         let krate = crate_of(&file);
         each_object(&file, |member, bytes| {
             let Ok(object) = object::File::parse(bytes) else { return };
-            let undefined = object.symbols().filter(object::ObjectSymbol::is_undefined);
-            for name in undefined.filter_map(|symbol| symbol.name().ok()) {
-                let named = [name, imported(name)].into_iter().find(|name| symbols.contains(name));
-                let Some(name) = named else { continue };
-                let label = match (&krate, member) {
-                    (Some(krate), _) => format!("crate `{krate}`"),
-                    (None, Some(member)) => format!("`{label}({member})`"),
-                    (None, None) => format!("`{label}`"),
-                };
-                found.entry(name.to_owned()).or_default().insert(label);
-            }
+            let label = match (&krate, member) {
+                (Some(krate), _) => format!("crate `{krate}`"),
+                (None, Some(member)) => format!("`{place}({member})`"),
+                (None, None) => format!("`{place}`"),
+            };
+            look(&label, &object);
         });
     }
-    found
 }
 
 /// Calls `look` on a file that is an object, or on each member of an archive with its name.
@@ -140,6 +185,25 @@ mod tests {
         let found = of(&BTreeSet::from(["late"]), dir.path());
         let both = BTreeSet::from(["`x-0/out/a.obj`".to_owned(), "crate `png`".to_owned()]);
         assert_eq!(found, BTreeMap::from([("late".to_owned(), both)]));
+    }
+
+    #[test]
+    fn names_the_object_with_static_thread_locals() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let out = dir.path().join("build/allocator-sys-0/out");
+        fs::create_dir_all(&out).expect("a folder");
+        let source = "static _Thread_local int n; int *N(void) { return &n; }";
+        for (file, model) in [("late", "global-dynamic"), ("early", "initial-exec")] {
+            fs::write(out.join("it.c"), source.replace('N', file)).expect("it");
+            let model = format!("-ftls-model={model}");
+            let status = Command::new("cc")
+                .args(["-c", "-fPIC", &model, "it.c", "-o", &format!("{file}.o")])
+                .current_dir(&out)
+                .status();
+            assert!(status.expect("cc").success());
+        }
+        let found = of_static_tls(dir.path());
+        assert_eq!(found, BTreeSet::from(["`allocator-sys-0/out/early.o`".to_owned()]));
     }
 
     #[test]

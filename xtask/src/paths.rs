@@ -24,6 +24,17 @@ pub fn relative(from: &Path, to: &Path) -> PathBuf {
     up.chain(to.components().skip(shared)).collect()
 }
 
+/// The lowest folder that holds both.
+pub fn shared(a: &Path, b: &Path) -> PathBuf {
+    a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect()
+}
+
+/// Whether `path` is `folder` or lies in it, both relative to one place: the empty folder is that place,
+/// and nothing outside of it is in there.
+pub fn is_in(path: &Path, folder: &Path) -> bool {
+    path.starts_with(folder) && (!folder.as_os_str().is_empty() || !path.starts_with(".."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,6 +46,13 @@ mod tests {
         assert_eq!(way("/a/b", "/a/b/c"), Path::new("c"));
         assert_eq!(way("/a/b", "/a/c d/e"), Path::new("../c d/e"));
         assert_eq!(way("/a/b", "/"), Path::new("../.."));
+    }
+
+    #[test]
+    fn what_is_in_a_folder() {
+        let is_in = |path, folder| is_in(Path::new(path), Path::new(folder));
+        assert!(is_in("a/b", "a") && is_in("a", "a") && is_in("a", "") && is_in("../a", ".."));
+        assert!(!is_in("ab", "a") && !is_in("../a", ""));
     }
 
     #[test]

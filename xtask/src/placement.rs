@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Access, Mount};
-use crate::paths::relative;
-use crate::workspace::{Outside, Place};
+use crate::package_id::PackageId;
+use crate::paths::{normal, relative, shared};
+use crate::workspace::{Located, Outside, Place, Plugin, Why, is_reserved};
 
 /// Where the workspace is seen inside an image, read-only.
 pub const WORK: &str = "/work";
@@ -33,6 +34,8 @@ pub struct Shown {
     pub host: PathBuf,
     /// Where it is seen.
     pub guest: PathBuf,
+    /// Why it is shown.
+    pub why: Why,
 }
 
 impl Placement {
@@ -46,13 +49,14 @@ impl Placement {
             Err(_) => path.to_owned(),
         };
         let work = place(root);
-        let mut shown = vec![Shown { host: root.to_owned(), guest: work.clone() }];
+        let own = Shown { host: root.to_owned(), guest: work.clone(), why: Why::Workspace };
+        let mut shown = vec![own];
         shown.extend(outside.iter().map(|outside| {
             let guest = match outside.place {
                 Place::Relative => place(&outside.named),
                 Place::Absolute => outside.named.clone(),
             };
-            Shown { host: outside.folder.clone(), guest }
+            Shown { host: outside.folder.clone(), guest, why: outside.why }
         }));
         shown.sort_by(|a, b| a.guest.cmp(&b.guest));
         let mut all: Vec<Shown> = Vec::new();
@@ -78,12 +82,52 @@ impl Placement {
     }
 
     /// What lies at `guest` inside, relative to the workspace's root; none if it is not of this machine.
+    /// A path that leaves a folder again by `..` is one that does not lie in it.
     pub fn relative(&self, guest: &Path) -> Option<PathBuf> {
+        let guest = normal(guest);
         let of = |shown: &Shown| {
             guest.strip_prefix(&shown.guest).ok().map(|below| shown.host.join(below))
         };
         // A folder within another comes after it.
         self.shown.iter().rev().find_map(of).map(|host| relative(&self.root, &host))
+    }
+
+    /// Where a path that something inside names lies on this machine, shown or not; none for a path of
+    /// the image's own.
+    pub fn on_host(&self, guest: &Path) -> Option<PathBuf> {
+        // The way up is taken here: it may lead out of what is shown.
+        let below = |shown: &Shown| Some(shown.host.join(guest.strip_prefix(&shown.guest).ok()?));
+        if let Some(host) = self.shown.iter().rev().find_map(below) {
+            return Some(normal(&host));
+        }
+        let first = guest.components().nth(1)?.as_os_str().to_str()?;
+        if is_reserved(first) && !guest.starts_with(WORK) || first == "tmp" {
+            return None;
+        }
+        Some(normal(&self.root.join(relative(&self.work, guest))))
+    }
+
+    /// Where cargo inside finds the folder that a way from the workspace's root leads to.
+    pub fn inside(&self, way: &Path) -> PathBuf {
+        let here = normal(&self.root.join(way));
+        let is_as_here =
+            |shown: &Shown| !shown.guest.starts_with(WORK) && here.starts_with(&shown.guest);
+        if self.shown.iter().any(is_as_here) { here } else { normal(&self.work.join(way)) }
+    }
+
+    /// A plugin as cargo inside names it.
+    pub fn plugin(&self, plugin: &Plugin) -> PackageId {
+        PackageId::in_folder(&self.inside(&plugin.folder), &plugin.name, &plugin.version)
+    }
+
+    /// A package as cargo inside names it.
+    pub fn package(&self, located: &Located) -> PackageId {
+        match located {
+            Located::Folder { folder, name, version } => {
+                PackageId::in_folder(&self.inside(folder), name, version)
+            }
+            Located::Source(id) => PackageId::parse(id),
+        }
     }
 
     /// Whether a file here is seen inside, at its place beside the workspace.
@@ -99,21 +143,18 @@ impl Shown {
     }
 }
 
-/// The lowest folder that holds both.
-fn shared(a: &Path, b: &Path) -> PathBuf {
-    a.components().zip(b.components()).take_while(|(a, b)| a == b).map(|(part, _)| part).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn outside(folder: &str, place: Place) -> Outside {
-        Outside { folder: folder.into(), named: folder.into(), place }
+        Outside { folder: folder.into(), named: folder.into(), place, why: Why::Package }
     }
 
     fn shown(placement: &Placement) -> Vec<String> {
-        let line = |shown: &Shown| format!("{} {}", shown.host.display(), shown.guest.display());
+        let line = |shown: &Shown| {
+            format!("{} {}", shown.host.to_string_lossy(), shown.guest.to_string_lossy())
+        };
         placement.shown.iter().map(line).collect()
     }
 
@@ -138,6 +179,10 @@ mod tests {
         let relative = |guest: &str| placement.relative(Path::new(guest));
         assert_eq!(relative("/work/shared/lib/src/a.rs"), Some("../shared/lib/src/a.rs".into()));
         assert_eq!(relative("/opt/far/b.rs"), Some("../../opt/far/b.rs".into()));
+        let inside = |way: &str| placement.inside(Path::new(way));
+        assert_eq!(inside("plugins/a"), Path::new("/work/native/plugins/a"));
+        assert_eq!(inside("../shared/lib"), Path::new("/work/shared/lib"));
+        assert_eq!(inside("../../opt/far/b"), Path::new("/opt/far/b"));
     }
 
     #[test]

@@ -7,17 +7,18 @@
 //! An artifact is fresh when its [`Step::key`] and its sources are those of the record that was made
 //! with it, and the delivered files are still the ones in the record. Contents decide, never times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use keyway_manifest::{Digest, Libc, LibcFamily, Toolchain, ToolchainRecord, Triple, canonical};
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::{Configuration, Note};
+use crate::package_id::PackageId;
 use crate::paths::relative;
-use crate::placement::{Placement, WORK};
+use crate::placement::{Placement, Shown, WORK};
 use crate::targets::Target;
-use crate::workspace::{DefaultFeatures, Plugin};
+use crate::workspace::{DefaultFeatures, Located, Plugin};
 
 /// Cargo's target folder inside an image.
 pub const TARGET: &str = "/target";
@@ -28,13 +29,15 @@ pub const ZIG: &str = "/zig";
 
 /// What the manifests of plugins are; counted up when a newer tool writes other bytes for the same
 /// inputs, so that what an older one built is not taken for fresh.
-const PIPELINE_VERSION: u32 = 2;
+const PIPELINE_VERSION: u32 = 4;
 
 /// Every step, by target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// What of the workspace's and the machine's configuration is not honoured, and why.
     pub notes: Vec<Note>,
+    /// What builds are shown of this machine.
+    pub shown: Vec<Shown>,
     /// The steps; none for a target that no plugin can be built for.
     pub steps: Vec<Step>,
     /// What was asked for and can't be built.
@@ -63,24 +66,27 @@ pub struct PinnedImage {
     pub manifest: Digest,
     /// Seconds since 1970; `SOURCE_DATE_EPOCH` of builds.
     pub epoch: u64,
+    /// What the tools on top of it set for a build.
+    #[serde(skip)]
+    pub env: BTreeMap<String, String>,
     /// What the lock says of the toolchain for each target that the image can build.
     #[serde(skip)]
     pub toolchains: BTreeMap<Triple, ToolchainRecord>,
 }
 
 /// What all steps of a run share.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Inputs {
     /// Digest of all manifests, the lock file and cargo's configuration.
     pub manifests: Digest,
     /// SHA-256 of Cargo.lock.
     pub lock: Digest,
-    /// The git commit, where there is one.
-    pub commit: Option<String>,
     /// The cargo profile.
     pub profile: String,
     /// Where folders of this machine are seen inside.
     pub placement: Placement,
+    /// The package of the program that loads plugins, if the workspace can build it.
+    pub host: Option<Located>,
     /// What cargo is configured to do.
     pub configuration: Configuration,
 }
@@ -98,12 +104,19 @@ pub struct Step {
     pub profile: String,
     /// Arguments for rustc.
     pub rustflags: Vec<String>,
+    /// The workspace's flags for rustc, as an argument for cargo, where the image decides whether they count.
+    pub conditional_rustflags: Option<String>,
     /// The build's environment, on top of the image's.
     pub env: BTreeMap<String, String>,
+    /// Those of them that the workspace's configuration would force to be others.
+    pub forced: BTreeMap<String, String>,
     /// The packages that cargo is told to build: every plugin of the workspace that can be.
-    pub packages: Vec<String>,
+    pub packages: Vec<PackageId>,
     /// Cargo's arguments that choose features of these packages.
     pub features: Vec<String>,
+    /// The package of the program that loads plugins; no artifact depends on it.
+    #[serde(skip)]
+    pub host: Option<PackageId>,
     /// The artifacts that were asked for.
     pub artifacts: Vec<Wanted>,
     /// Digest of all of the above but the sources.
@@ -120,7 +133,7 @@ pub struct Wanted {
 }
 
 /// Whether an artifact has to be built.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "state", content = "why")]
 pub enum Freshness {
     /// What was delivered is what a build would deliver.
@@ -137,12 +150,17 @@ pub enum Reason {
     Forced,
     /// It was never built here.
     New,
-    /// Image, toolchain, flags, manifests, lock file or commit are others.
+    /// Image, toolchain, flags, manifests or lock file are others.
     Configuration,
+    /// Another commit was the last one to change its sources, or they differ from it no longer: only the
+    /// manifest is another.
+    Commit,
     /// Its sources are others.
     Sources,
     /// What was delivered is gone or altered.
     Delivered,
+    /// It was not tried on its target since it was built.
+    Untried,
 }
 
 impl Reason {
@@ -151,11 +169,11 @@ impl Reason {
         match self {
             Self::Forced => "forced",
             Self::New => "not built yet",
-            Self::Configuration => {
-                "image, toolchain, flags, a Cargo.toml, Cargo.lock or the commit changed"
-            }
+            Self::Configuration => "image, toolchain, flags, a Cargo.toml or Cargo.lock changed",
+            Self::Commit => "its sources were committed, so its manifest changes",
             Self::Sources => "its sources changed",
             Self::Delivered => "the delivered files are missing or altered",
+            Self::Untried => "not loaded on its target yet",
         }
     }
 }
@@ -173,6 +191,12 @@ pub struct Record {
     pub library: Digest,
     /// Digest of the manifest.
     pub manifest: Digest,
+    /// The commit that was checked out then.
+    pub head: Option<String>,
+    /// The commit in the manifest.
+    pub commit: Option<String>,
+    /// Whether the manifest says that the sources differ from it.
+    pub dirty: Option<bool>,
     /// Whether it has since been loaded and called on its target.
     #[serde(default)]
     pub run: bool,
@@ -194,9 +218,22 @@ impl Step {
     ) -> Self {
         let toolchain = Toolchain::from(toolchain.clone());
         let rustflags = rustflags(target, inputs);
+        let conditional_rustflags = inputs.configuration.conditional_rustflags(&target.triple);
         let mut env = environment(target, image, toolchain.hash);
         env.extend(inputs.configuration.overridden.clone());
-        let packages: Vec<String> = plugins.iter().map(|plugin| plugin.name.clone()).collect();
+        let declared = plugins.iter().flat_map(|plugin| &plugin.apple_symbols);
+        let declared = declared.map(|symbol| format!("{}:{}", symbol.library, symbol.name));
+        let declared: BTreeSet<String> = declared.collect();
+        if target.spec.stubs.is_some() && !declared.is_empty() {
+            // All plugins are linked in one run of cargo; the linker adds them to its stubs.
+            let declared: Vec<_> = declared.into_iter().collect();
+            env.insert("KEYWAY_APPLE_SYMBOLS".to_owned(), declared.join(" "));
+        }
+        let placement = &inputs.placement;
+        let inside = |folder: &Path| placement.inside(&relative(&placement.root, folder));
+        let forced = inputs.configuration.variables.join(&target.triple, &mut env, inside);
+        let packages: Vec<PackageId> =
+            plugins.iter().map(|plugin| inputs.placement.plugin(plugin)).collect();
         let features = features(plugins);
         let key = canonical::compact(&serde_json::json!({
             "pipeline": PIPELINE_VERSION,
@@ -206,10 +243,10 @@ impl Step {
             "profile": inputs.profile,
             "rustflags": rustflags,
             "env": env,
+            "forced": forced,
             "packages": packages,
             "features": features,
             "manifests": inputs.manifests,
-            "commit": inputs.commit,
         }))
         .expect("strings, digests and integers are always JSON");
         Self {
@@ -218,9 +255,12 @@ impl Step {
             toolchain,
             profile: inputs.profile.clone(),
             rustflags,
+            conditional_rustflags,
             env,
+            forced,
             packages,
             features,
+            host: inputs.host.as_ref().map(|host| inputs.placement.package(host)),
             artifacts: wanted
                 .iter()
                 .map(|plugin| Wanted {
@@ -232,9 +272,20 @@ impl Step {
         }
     }
 
+    /// The package of a plugin that it builds.
+    pub fn package(&self, plugin: &str) -> Option<&PackageId> {
+        self.packages.iter().find(|package| package.name() == plugin)
+    }
+
     /// Whether nothing has to be built.
     pub fn is_fresh(&self) -> bool {
         self.artifacts.iter().all(|wanted| wanted.state == Freshness::Fresh)
+    }
+
+    /// Whether cargo has to run.
+    pub fn needs_cargo(&self) -> bool {
+        let is_compiled = |state| matches!(state, Freshness::Stale(why) if why != Reason::Commit);
+        self.artifacts.iter().any(|wanted| is_compiled(wanted.state))
     }
 
     /// The cargo command line that the step runs inside its image.
@@ -258,19 +309,19 @@ impl Step {
     /// The cargo command line for a program of the workspace, with the step's toolchain and flags.
     pub fn cargo_program(
         &self,
-        package: &str,
+        package: &PackageId,
         program: &str,
         n_jobs: Option<usize>,
     ) -> Vec<String> {
         let mut argv = self.cargo_command("build", n_jobs);
-        argv.extend(["--package", package, "--bin", program].map(str::to_owned));
+        argv.extend(["--package", package.as_str(), "--bin", program].map(str::to_owned));
         argv
     }
 
     /// Cargo's arguments that name every plugin and its features.
     fn plugins(&self) -> impl Iterator<Item = String> {
         let packages = self.packages.iter();
-        let packages = packages.flat_map(|name| ["--package".to_owned(), name.clone()]);
+        let packages = packages.flat_map(|id| ["--package".to_owned(), id.to_string()]);
         self.features.iter().cloned().chain(packages)
     }
 
@@ -281,11 +332,20 @@ impl Step {
         argv.extend(n_jobs.into_iter().flat_map(|n| ["--jobs".into(), n.to_string()]));
         argv.extend(["--message-format".into(), "json-diagnostic-rendered-ansi".into()]);
         argv.extend(["--config".into(), format!("{CARGO}/{}", crate::vendor::CONFIG)]);
+        for (name, value) in &self.forced {
+            let [name, value] = [name, value].map(|text| toml::Value::from(text.as_str()));
+            // Cargo takes no table here; what the workspace says of each key is replaced.
+            let keys = [format!("value={value}"), "force=true".into(), "relative=false".into()];
+            let forced = keys.map(|key| format!("env.{name}.{key}"));
+            argv.extend(forced.into_iter().flat_map(|forced| ["--config".into(), forced]));
+        }
         let flags = serde_json::to_string(&self.rustflags).expect("strings are JSON");
         argv.extend([
             "--config".into(),
             format!("target.{}.rustflags={flags}", self.target.triple),
         ]);
+        let conditional = self.conditional_rustflags.iter();
+        argv.extend(conditional.flat_map(|flags| ["--config".to_owned(), flags.clone()]));
         argv
     }
 }
@@ -294,7 +354,7 @@ impl Step {
 /// where they lie inside the image, which says nothing to whoever reads the message.
 fn rustflags(target: &Target, inputs: &Inputs) -> Vec<String> {
     let mut flags = target.spec.rustflags.clone();
-    flags.extend(inputs.configuration.rustflags(&target.triple).iter().cloned());
+    flags.extend(inputs.configuration.rustflags(&target.triple));
     flags.push(format!("--remap-path-prefix={CARGO}/vendor/=crates/"));
     flags.push(format!("--remap-path-prefix={WORK}/="));
     flags.push(format!("--remap-path-prefix={TARGET}/=target/"));
@@ -305,10 +365,14 @@ fn rustflags(target: &Target, inputs: &Inputs) -> Vec<String> {
             true => relative(work, &shown.guest),
             false => shown.guest.file_name().map(PathBuf::from).unwrap_or_default(),
         };
-        flags.push(format!("--remap-path-prefix={}/={}/", shown.guest.display(), name.display()));
+        flags.push(format!(
+            "--remap-path-prefix={}/={}/",
+            shown.guest.to_string_lossy(),
+            name.to_string_lossy()
+        ));
     }
     if work != Path::new(WORK) {
-        flags.push(format!("--remap-path-prefix={}/=", work.display()));
+        flags.push(format!("--remap-path-prefix={}/=", work.to_string_lossy()));
     }
     flags
 }
@@ -366,30 +430,28 @@ fn environment(
     if let Some(Libc { family: LibcFamily::Libsystem, floor: Some(floor) }) = &spec.libc {
         env.insert("MACOSX_DEPLOYMENT_TARGET".to_owned(), floor.to_string());
     }
+    env.extend(image.env.clone());
     env.extend(spec.env.clone());
     env
 }
 
 impl Freshness {
-    /// Compares an artifact's record with what a build would be made from. `sources` and `delivered`
-    /// are only asked for when all that is cheaper agrees.
+    /// Compares an artifact's record with what a build would be made from. `delivered` is only asked if
+    /// all that is cheaper agrees.
     ///
     /// # Errors
-    /// Those of `sources` and `delivered`.
+    /// Those of `delivered`.
     pub fn judge<E>(
-        record: Option<&Record>,
+        record: &Record,
         key: Digest,
-        sources: impl FnOnce(&Record) -> Result<Digest, E>,
-        delivered: impl FnOnce(&Record) -> Result<bool, E>,
+        sources: Digest,
+        delivered: impl FnOnce() -> Result<bool, E>,
     ) -> Result<Self, E> {
-        let Some(record) = record else {
-            return Ok(Self::Stale(Reason::New));
-        };
         Ok(if record.key != key {
             Self::Stale(Reason::Configuration)
-        } else if sources(record)? != record.sources {
+        } else if sources != record.sources {
             Self::Stale(Reason::Sources)
-        } else if !delivered(record)? {
+        } else if !delivered()? {
             Self::Stale(Reason::Delivered)
         } else {
             Self::Fresh

@@ -35,6 +35,18 @@ impl Records {
         self.all.get(target)?.get(plugin)
     }
 
+    /// What builds read beyond their plugins' folders.
+    pub fn beyond(&self) -> impl Iterator<Item = &PathBuf> {
+        self.all.values().flat_map(BTreeMap::values).flat_map(|record| &record.extra)
+    }
+
+    /// Forgets an artifact, so that it is built again.
+    pub fn forget(&mut self, target: &Triple, plugin: &str) {
+        if let Some(all) = self.all.get_mut(target) {
+            all.remove(plugin);
+        }
+    }
+
     /// Remembers an artifact.
     pub fn set(&mut self, target: &Triple, plugin: &str, record: Record) {
         self.all.entry(target.clone()).or_default().insert(plugin.to_owned(), record);

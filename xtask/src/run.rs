@@ -4,6 +4,8 @@
 //! File names are never guessed: what cargo names is what was built. Cargo's diagnostics reach the
 //! user as cargo wrote them.
 
+pub mod wanting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,13 +14,17 @@ use cargo_metadata::camino::Utf8Path;
 use cargo_metadata::diagnostic::DiagnosticLevel;
 use cargo_metadata::{Artifact, CrateType, Message, TargetKind};
 use indicatif::{ProgressBar, ProgressStyle};
+use keyway_manifest::text::Show as _;
 
 use crate::container::{Access, Command, Mount};
 use crate::engine::Stream;
+use crate::inputs::Snapshot;
 use crate::jobs::{self, Jobs};
+use crate::package_id::PackageId;
 use crate::placement::Placement;
 use crate::plan::{CARGO, Step, TARGET, ZIG};
 use crate::shell::{Shell, Verbosity};
+use crate::unseen::{self, Complaint};
 use crate::vendor::{self, Vendored};
 
 /// Folders of this machine that a step works in.
@@ -65,20 +71,30 @@ pub fn command(
         env,
         workdir: placement.work.clone(),
         mounts,
+        limit: None,
+        hidden: Vec::new(),
     }
 }
 
 /// What a cargo run made.
 #[derive(Debug, Default)]
 pub struct Built {
-    /// By package name: its library.
-    pub libraries: BTreeMap<String, Library>,
-    /// By package name: the program it built, if any.
-    pub programs: BTreeMap<String, PathBuf>,
-    /// By package name: its unit tests.
-    pub tests: BTreeMap<String, Tests>,
+    /// By package: its library.
+    pub libraries: BTreeMap<PackageId, Library>,
+    /// By package: the program it built, if any.
+    pub programs: BTreeMap<PackageId, PathBuf>,
+    /// By package: its unit tests.
+    pub tests: BTreeMap<PackageId, Tests>,
     /// How many errors the compiler reported.
     pub n_errors: usize,
+    /// How many build scripts failed.
+    pub n_failed_scripts: usize,
+    /// What the compiler's errors and failed build scripts said.
+    pub complaints: Vec<Complaint>,
+    /// The sources when it had ended.
+    pub after: Option<Snapshot>,
+    /// Files that were others then than when it began.
+    pub moved: BTreeSet<PathBuf>,
 }
 
 /// A library that cargo made.
@@ -105,7 +121,12 @@ pub struct Follower<'a> {
     bar: ProgressBar,
     built: Built,
     n_units: u64,
+    /// What a failed build script has said so far, by cargo's account.
+    script: Option<Complaint>,
 }
+
+/// How cargo begins its account of a build script that failed.
+const SCRIPT_FAILED: &str = "error: failed to run custom build command for ";
 
 impl<'a> Follower<'a> {
     /// A follower for a run of about `n_units` compilations; its bar is labelled `label`.
@@ -118,7 +139,7 @@ impl<'a> Follower<'a> {
         let bar =
             shell.progress().add(ProgressBar::new(n_units).with_style(style).with_prefix(label));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { shell, bar, built: Built::default(), n_units }
+        Self { shell, bar, built: Built::default(), n_units, script: None }
     }
 
     /// Takes one line of the run's output.
@@ -132,8 +153,9 @@ impl<'a> Follower<'a> {
             Stream::Stderr => {
                 let trimmed = line.trim_start();
                 if let Some(what) = trimmed.strip_prefix("Compiling ") {
-                    self.bar.set_message(what.to_owned());
+                    self.bar.set_message(what.shown().to_string());
                 }
+                self.script_line(line);
                 if self.shell.verbosity() >= Verbosity::Verbose {
                     self.shell.passthrough(line);
                 }
@@ -141,10 +163,48 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// What the run made.
-    pub fn finish(self) -> Built {
+    /// What the run made. Says which folders it looked in that `placement` does not show.
+    pub fn finish(mut self, placement: &Placement) -> Built {
+        self.end_script();
         self.bar.finish_and_clear();
+        if unseen::is_repository(&self.built.complaints) {
+            self.shell.warn_once(unseen::NO_REPOSITORY);
+        }
+        let unseen = unseen::folders(&self.built.complaints, placement);
+        if !unseen.is_empty() {
+            self.shell.warn_once(&unseen::advice(&unseen, placement));
+        }
         self.built
+    }
+
+    /// A line of cargo's own: its account of a failed build script goes on to its next line of that kind.
+    fn script_line(&mut self, line: &str) {
+        if let Some(failed) = line.strip_prefix(SCRIPT_FAILED) {
+            self.end_script();
+            // `name v0.1.0 (/work/plugins/name)`, of a crate without its folder.
+            let folder = failed.split_once('(').and_then(|(_, rest)| rest.split_once(')'));
+            let bases = folder.map(|(folder, _)| PathBuf::from(folder)).into_iter().collect();
+            let (text, library) = (line.to_owned(), String::new());
+            self.script = Some(Complaint { text, library, bases, script: None });
+        } else if line.starts_with("error: ") || line.starts_with("warning: build failed") {
+            self.end_script();
+        } else if line.starts_with("   ") && line.trim_start().starts_with("Compiling ") {
+            // Another crate's turn, meanwhile.
+        } else if let Some(script) = &mut self.script {
+            script.text.push('\n');
+            script.text.push_str(line);
+        }
+    }
+
+    /// Says why a build script failed, beside whatever else did.
+    fn end_script(&mut self) {
+        let Some(mut complaint) = self.script.take() else { return };
+        complaint.script = complaint.bases.first().map(|folder| folder.join("build.rs"));
+        self.built.n_failed_scripts += 1;
+        if self.shell.verbosity() < Verbosity::Verbose {
+            self.shell.passthrough(&complaint.text);
+        }
+        self.built.complaints.push(complaint);
     }
 
     fn message(&mut self, message: Message) {
@@ -158,10 +218,21 @@ impl<'a> Follower<'a> {
                 let is_error =
                     matches!(message.message.level, DiagnosticLevel::Error | DiagnosticLevel::Ice);
                 self.built.n_errors += usize::from(is_error);
+                if is_error {
+                    let source = message.target.src_path.as_std_path();
+                    // From where cargo starts the compiler, which is nothing here, up to the package.
+                    let bases = std::iter::once(Path::new("")).chain(source.ancestors().skip(1));
+                    let bases = bases.map(Path::to_owned).collect();
+                    let notes = message.message.children.iter().map(|note| &note.message);
+                    let parts = std::iter::once(&message.message.message).chain(notes);
+                    let text = parts.map(String::as_str).collect::<Vec<_>>().join("\n");
+                    let library = message.target.name.replace('-', "_");
+                    self.built.complaints.push(Complaint { text, library, bases, script: None });
+                }
                 if let Some(rendered) = message.message.rendered
                     && (is_error || self.shell.verbosity() > Verbosity::Quiet)
                 {
-                    self.shell.diagnostic(&rendered);
+                    self.shell.passthrough(&rendered);
                 }
             }
             _ => {}
@@ -169,7 +240,7 @@ impl<'a> Follower<'a> {
     }
 
     fn artifact(&mut self, artifact: &Artifact) {
-        let package = package_name(&artifact.package_id.repr);
+        let package = PackageId::parse(&artifact.package_id.repr);
         let is_test = artifact.profile.test;
         match artifact.executable.as_deref().map(Utf8Path::as_std_path) {
             Some(program) if is_test => {
@@ -199,32 +270,16 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// The package's name in a package id such as `path+file:///work/plugins/greet#0.1.0` or
-/// `path+file:///work/plugins/match#order-match@0.1.0`.
-/// <https://doc.rust-lang.org/cargo/reference/pkgid-spec.html>
-fn package_name(id: &str) -> String {
-    let (url, fragment) = id.rsplit_once('#').unwrap_or((id, ""));
-    let name = match fragment.split_once('@') {
-        Some((name, _version)) => name,
-        None => url.rsplit('/').next().unwrap_or(url).split('?').next().unwrap_or_default(),
-    };
-    name.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn reads_the_name_in_a_package_id() {
-        for (id, name) in [
-            ("path+file:///work/plugins/greet#0.1.0", "greet"),
-            ("path+file:///work/plugins/match#order-match@0.1.0", "order-match"),
-            ("registry+https://example.org/index#serde@1.0.229", "serde"),
-            ("git+https://example.org/a/thing?rev=1#0.2.0", "thing"),
-        ] {
-            assert_eq!(package_name(id), name, "{id}");
-        }
+    fn placement() -> Placement {
+        Placement::new(Path::new("/home/ws"), &[])
+    }
+
+    fn greet() -> PackageId {
+        PackageId::in_folder(Path::new("/work/plugins/greet"), "greet", "0.1.0")
     }
 
     #[test]
@@ -233,10 +288,10 @@ mod tests {
         let shell = Shell::silent();
         let mut follower = Follower::new(&shell, String::new(), 1);
         follower.line(Stream::Stdout, message);
-        let built = follower.finish();
+        let built = follower.finish(&placement());
         let [program, package] = ["/target/x/debug/deps/greet-1.exe", "/work/plugins/greet"];
         let expected = Tests { program: program.into(), package: package.into() };
-        assert_eq!(built.tests, BTreeMap::from([("greet".to_owned(), expected)]));
+        assert_eq!(built.tests, BTreeMap::from([(greet(), expected)]));
         assert_eq!(built.libraries, BTreeMap::new());
     }
 
@@ -249,11 +304,30 @@ mod tests {
         for line in [artifact, error, "not json", "{\"reason\":\"unheard-of\"}"] {
             follower.line(Stream::Stdout, line);
         }
-        let built = follower.finish();
+        let built = follower.finish(&placement());
         assert_eq!(
-            built.libraries["greet"].files,
+            built.libraries[&greet()].files,
             [PathBuf::from("/target/x/release/libgreet.so")]
         );
         assert_eq!(built.n_errors, 1);
+        let bases = ["", "/work/plugins/greet/src", "/work/plugins/greet"].map(PathBuf::from);
+        assert!(built.complaints[0].bases.starts_with(&bases), "{:?}", built.complaints);
+    }
+
+    #[test]
+    fn keeps_what_a_failed_build_script_said() {
+        let said = "   Compiling a v0.1.0 (/work/a)\n\
+            error: failed to run custom build command for `a v0.1.0 (/work/a)`\n\nCaused by:\n  it panicked\n   \
+            Compiling b v0.1.0 (/work/b)\n  NotFound\nwarning: build failed, waiting for other jobs to finish...\n\
+            error: failed to run custom build command for `zstd-sys v2.0.0`\n  no compiler\n";
+        let shell = Shell::silent();
+        let mut follower = Follower::new(&shell, String::new(), 1);
+        said.lines().for_each(|line| follower.line(Stream::Stderr, line));
+        let built = follower.finish(&placement());
+        let [own, other] = &built.complaints[..] else { panic!("two: {:?}", built.complaints) };
+        assert!(own.text.ends_with("Caused by:\n  it panicked\n  NotFound"), "{}", own.text);
+        assert_eq!(own.bases, [Path::new("/work/a")]);
+        assert_eq!(own.script.as_deref(), Some(Path::new("/work/a/build.rs")));
+        assert_eq!((other.bases.len(), built.n_failed_scripts, built.n_errors), (0, 2, 0));
     }
 }

@@ -2,30 +2,44 @@
 //!
 //! The program is `keyway-host`, built for the target in the image that built the plugins. It runs
 //! inside an image as well, never on this machine itself: what is tested is what was built, and a
-//! plugin that misbehaves sees nothing of the user's. What it did is read from its JSON events, one
-//! outcome a plugin; a plugin that no event names did not pass.
+//! plugin that misbehaves sees nothing of the user's.
+//!
+//! Each plugin has processes of its own, one for each [`Round`], so that what breaks one is told of the
+//! plugin that broke it. A plugin passes if the program says so by its JSON events, *and* ends with
+//! status 0 within its time, *and* has written nothing else to standard output: that is the host's, and
+//! a plugin that writes there breaks whatever the host says on it. An event alone proves nothing, since
+//! destructors run after the last one.
 
+mod told;
 pub mod unit;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use keyway_manifest::Digest;
+use serde::Serialize;
 
 use crate::container::{Access, Command, Image, Mount};
 use crate::dist::Entry;
 use crate::engine::{Engine, EngineError, Stream};
 use crate::shell::Shell;
 use crate::targets::{Paths, Runner, Target};
+use crate::workspace::Plugin;
+
+use told::Told;
 
 /// What came of one plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
-    /// It was loaded, called and unloaded.
+    /// It was loaded, called and unloaded, and its hosts ended well.
     Passed {
-        /// How many calls returned what they should.
+        /// How many calls it answered.
         calls: u64,
+        /// How many of them with an error.
+        errors: u64,
     },
     /// The host's gate refused it.
     Refused {
@@ -37,6 +51,79 @@ pub enum Outcome {
         /// What.
         message: String,
     },
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed { calls: 0, .. } => f.write_str("loaded only: it has no named method"),
+            Self::Passed { calls, errors: 0 } => f.write_str(&n(*calls, "call")),
+            Self::Passed { calls, errors } => {
+                write!(f, "{}, {}", n(*calls, "call"), n(*errors, "error"))
+            }
+            Self::Refused { codes } => write!(f, "a host there refuses it: {}", codes.join(", ")),
+            Self::Failed { message } => f.write_str(message),
+        }
+    }
+}
+
+/// `1 call`, `3 calls`.
+fn n(n: u64, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// What a process does with a plugin before it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Round {
+    /// Loads it, uses it in every way and unloads it. What it has left to be done at the end of the
+    /// process, and is gone, shows then.
+    Unloaded,
+    /// Loads it, calls it, unloads it, loads it again, calls it, and ends with the plugin loaded.
+    Loaded,
+}
+
+impl Round {
+    const ALL: [Self; 2] = [Self::Unloaded, Self::Loaded];
+
+    /// What the host program calls it.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Unloaded => "exercise",
+            Self::Loaded => "exercise-again",
+        }
+    }
+
+    /// The end of the process, for messages.
+    fn end(self) -> &'static str {
+        match self {
+            Self::Unloaded => "at its end, after the plugin was unloaded",
+            Self::Loaded => "at its end, with the plugin loaded",
+        }
+    }
+}
+
+/// A plugin that is tried, and what its host is told to let pass beyond what any host does.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// Where it lies.
+    pub entry: &'a Entry,
+    /// The toolchain that built it.
+    pub toolchain: Digest,
+    /// Its package, if the workspace still has it.
+    pub plugin: Option<&'a Plugin>,
+}
+
+/// What runs plugins of a target.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// How programs of the target are run.
+    pub runner: Runner,
+    /// The image that they are run in.
+    pub image: Image,
+    /// The host program.
+    pub program: PathBuf,
+    /// How long it may take for one round of one plugin.
+    pub limit: Duration,
 }
 
 /// Where `dist/` is seen inside.
@@ -56,23 +143,75 @@ pub fn obstacle(target: &Target) -> Option<String> {
     (machine != IMAGES).then(|| format!("this machine is of architecture {machine}, not {IMAGES}"))
 }
 
-/// The command that runs `program` on the libraries of `entries`. Pure: it reads nothing.
-pub fn command(runner: &Runner, program: &Path, dist: &Path, entries: &[&Entry]) -> Command {
-    let (folder, name) = (program.parent().unwrap_or(program), program.file_name());
-    let name = name.unwrap_or_default().to_string_lossy();
-    let mut argv = runner.command.clone();
-    argv.extend([runner.guest(&format!("{HOST}/{name}")), "--json".into(), "exercise".into()]);
-    argv.extend(entries.iter().map(|entry| library(runner, entry)));
-    let mount = |host: &Path, guest: &str| Mount {
-        host: host.to_owned(),
-        guest: guest.into(),
-        access: Access::ReadOnly,
-    };
-    Command {
-        argv: argv.into_iter().map(Into::into).collect(),
-        env: BTreeMap::new(),
-        workdir: PathBuf::from("/tmp"),
-        mounts: vec![mount(folder, HOST), mount(dist, DIST)],
+impl Host {
+    /// The command for a round with a plugin in `dist`. Pure: it reads nothing.
+    pub fn command(&self, dist: &Path, subject: Subject<'_>, round: Round) -> Command {
+        let Self { runner, program, .. } = self;
+        let (folder, name) = (program.parent().unwrap_or(program), program.file_name());
+        let name = name.unwrap_or_default().to_string_lossy();
+        let mut argv = runner.command.clone();
+        argv.extend([runner.guest(&format!("{HOST}/{name}")), "--json".into()]);
+        argv.extend(["--trust".into(), subject.toolchain.to_string()]);
+        let imports = subject.plugin.iter().flat_map(|plugin| &plugin.allow_imports);
+        argv.extend(imports.flat_map(|allowed| ["--allow-import".into(), allowed.name.clone()]));
+        argv.extend([round.command().into(), library(runner, subject.entry)]);
+        let mount = |host: &Path, guest: &str| Mount {
+            host: host.to_owned(),
+            guest: guest.into(),
+            access: Access::ReadOnly,
+        };
+        Command {
+            argv: argv.into_iter().map(Into::into).collect(),
+            env: BTreeMap::new(),
+            workdir: PathBuf::from("/tmp"),
+            mounts: vec![mount(folder, HOST), mount(dist, DIST)],
+            limit: Some(self.limit),
+            hidden: Vec::new(),
+        }
+    }
+
+    /// Runs all rounds with a plugin in `dist`, as far as it passes.
+    ///
+    /// # Errors
+    /// If the program could not be run at all.
+    pub fn try_out(
+        &self,
+        engine: &dyn Engine,
+        dist: &Path,
+        subject: Subject<'_>,
+        shell: &Shell,
+    ) -> Result<Outcome, EngineError> {
+        let (mut calls, mut errors) = (0, 0);
+        for round in Round::ALL {
+            match self.round(engine, dist, subject, round, shell)? {
+                Outcome::Passed { calls: more, errors: wrong } => {
+                    calls += more;
+                    errors += wrong;
+                }
+                other => return Ok(other),
+            }
+        }
+        Ok(Outcome::Passed { calls, errors })
+    }
+
+    fn round(
+        &self,
+        engine: &dyn Engine,
+        dist: &Path,
+        subject: Subject<'_>,
+        round: Round,
+        shell: &Shell,
+    ) -> Result<Outcome, EngineError> {
+        let command = self.command(dist, subject, round);
+        let mut told = Told::of(library(&self.runner, subject.entry));
+        let ended = engine.run(&self.image, &command, &mut |stream, line| {
+            let line = line.trim_end_matches('\r');
+            match stream {
+                Stream::Stdout => told.line(line, shell),
+                Stream::Stderr => told.error(line, shell),
+            }
+        });
+        told.outcome(ended, round)
     }
 }
 
@@ -88,73 +227,4 @@ impl Runner {
 
 fn library(runner: &Runner, entry: &Entry) -> String {
     runner.guest(&format!("{DIST}/{}", entry.library))
-}
-
-/// Runs `program` on the libraries of `entries`, all in one process; one outcome each, in order.
-///
-/// # Errors
-/// If the program could not be run at all.
-pub fn run(
-    engine: &dyn Engine,
-    image: &Image,
-    runner: &Runner,
-    program: &Path,
-    dist: &Path,
-    entries: &[&Entry],
-    shell: &Shell,
-) -> Result<Vec<Outcome>, EngineError> {
-    let mut told = Told::default();
-    let command = command(runner, program, dist, entries);
-    let ended = engine.run(image, &command, &mut |stream, line| match stream {
-        Stream::Stdout => told.line(line.trim_end_matches('\r'), shell),
-        Stream::Stderr => shell.detail("Host", line),
-    });
-    let silence = match ended {
-        Ok(()) => "the host program did not say what came of it".to_owned(),
-        // A refusal or failure is in the events; a crash is not.
-        Err(error @ EngineError::CommandFailed { .. }) => format!("the host program {error}"),
-        Err(error) => return Err(error),
-    };
-    let outcome = |entry: &&Entry| {
-        let of = told.outcomes.remove(&library(runner, entry));
-        of.unwrap_or_else(|| Outcome::Failed { message: silence.clone() })
-    };
-    Ok(entries.iter().map(outcome).collect())
-}
-
-/// A line of the host program's output.
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "event")]
-enum Event {
-    Exercise { path: String, calls: u64 },
-    Verdict { path: String, refusals: Vec<Refusal> },
-    Failure { path: String, message: String },
-}
-
-#[derive(Deserialize)]
-struct Refusal {
-    code: String,
-}
-
-/// By path, what the host program has told.
-#[derive(Default)]
-struct Told {
-    outcomes: BTreeMap<String, Outcome>,
-}
-
-impl Told {
-    fn line(&mut self, line: &str, shell: &Shell) {
-        let (path, outcome) = match serde_json::from_str(line) {
-            Ok(Event::Exercise { path, calls }) => (path, Outcome::Passed { calls }),
-            Ok(Event::Failure { path, message }) => (path, Outcome::Failed { message }),
-            Ok(Event::Verdict { refusals, .. }) if refusals.is_empty() => return,
-            Ok(Event::Verdict { path, refusals }) => {
-                let codes = refusals.into_iter().map(|refusal| refusal.code).collect();
-                (path, Outcome::Refused { codes })
-            }
-            // A plugin may print.
-            Err(_) => return shell.detail("Host", line),
-        };
-        self.outcomes.insert(path, outcome);
-    }
 }

@@ -12,8 +12,9 @@ use serde::Serialize;
 use crate::dist::Index;
 use crate::plan::Step;
 use crate::records::Records;
+use crate::stubs::StubsError;
 use crate::targets::{Runner, Target};
-use crate::verdict;
+use crate::verdict::Judge;
 
 /// What there is of a target's plugins.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -36,14 +37,24 @@ pub struct Standing {
 
 impl Standing {
     /// Looks at what was delivered of the artifacts that `step` would build.
-    pub fn of(step: &Step, index: &Index, records: &Records, dist: &Path) -> Self {
+    ///
+    /// # Errors
+    /// If the stubs of the target's system can't be read.
+    pub fn of(
+        step: &Step,
+        recipes: &Path,
+        index: &Index,
+        records: &Records,
+        dist: &Path,
+    ) -> Result<Self, StubsError> {
+        let judge = Judge::new(step, recipes)?;
         let triple = &step.target.triple;
         let mut standing = Self { plugins: step.artifacts.len(), ..Self::default() };
         for wanted in &step.artifacts {
             let name = &wanted.plugin.name;
             let Some(entry) = index.find(triple, name) else { continue };
             standing.built += 1;
-            let Ok(admission) = verdict::of_build(step, wanted, &dist.join(&entry.library)) else {
+            let Ok(admission) = judge.admit(wanted, &dist.join(&entry.library)) else {
                 continue;
             };
             let manifest = admission.manifest();
@@ -53,11 +64,12 @@ impl Standing {
             standing.run += usize::from(known.is_some_and(|record| record.run));
             standing.reproduced += usize::from(known.is_some_and(|record| record.reproduced));
             let floor = |libc: &Option<Libc>| libc.as_ref().map(|libc| libc.floor);
-            if floor(&manifest.libc) > floor(&standing.libc) {
-                standing.libc.clone_from(&manifest.libc);
+            let needs = &admission.facts().libc;
+            if floor(needs) > floor(&standing.libc) {
+                standing.libc.clone_from(needs);
             }
         }
-        standing
+        Ok(standing)
     }
 }
 

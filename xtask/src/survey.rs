@@ -1,31 +1,42 @@
 //! The state of a workspace before a run: what there is to build from, what was delivered, and so
 //! the plan. It reads; it changes nothing but the stat cache.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use keyway_manifest::{Digest, Source, Triple};
+use keyway_manifest::{Digest, Manifest, Source, Triple};
 use thiserror::Error;
 
 use crate::cache::CacheError;
-use crate::configuration::{self, Configuration};
-use crate::dist::{Entry, Index};
+use crate::configuration::{self, Configuration, Note};
+use crate::dist::{DistError, Entry, Index};
 use crate::failure::{Diagnose, Exit};
 use crate::image::{ImageError, Images};
-use crate::inputs::{InputError, StatCache, Tree};
+use crate::inputs::{InputError, Look, Snapshot, StatCache, Tree, Watch};
 use crate::placement::Placement;
-use crate::plan::{Freshness, Inputs, LeftOut, PinnedImage, Plan, Reason, Step};
+use crate::plan::{Freshness, Inputs, LeftOut, PinnedImage, Plan, Reason, Record, Step};
 use crate::records::Records;
-use crate::source;
+use crate::runner;
+use crate::source::{self, Doubt, Provenance};
 use crate::targets::Target;
-use crate::workspace::{Plugin, PluginSet, Workspace, WorkspaceError};
+use crate::vendor;
+use crate::workspace::{Plugin, PluginSet, Purpose, Workspace, WorkspaceError, surroundings};
 
 /// What a run begins from.
 #[derive(Debug)]
 pub struct Survey<'a> {
     workspace: &'a Workspace,
     images: &'a Images,
-    tree: Tree,
-    stat: StatCache,
+    watch: Arc<Watch>,
+    snapshot: Arc<Snapshot>,
+    /// The commit that is checked out.
+    head: Option<String>,
+    /// What git said of a plugin's sources, by their paths and content.
+    provenances: BTreeMap<Sources, Provenance>,
+    /// Whether artifacts were found to be fresh at another commit than the one of their records.
+    has_news: bool,
     /// What all steps share.
     pub inputs: Inputs,
     /// The plugins of the workspace.
@@ -41,6 +52,8 @@ pub struct Survey<'a> {
 pub enum Rebuild {
     /// Only what is stale.
     Stale,
+    /// That, and what was never tried on its target though it can be.
+    Untried,
     /// Everything that was asked for.
     All,
 }
@@ -83,6 +96,9 @@ pub enum SurveyError {
     /// The stat cache can't be written.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// What was delivered can't be told.
+    #[error(transparent)]
+    Dist(#[from] DistError),
 }
 
 impl Diagnose for SurveyError {
@@ -93,6 +109,7 @@ impl Diagnose for SurveyError {
             Self::Image { source, .. } => source.exit(),
             Self::NoToolchain { .. } | Self::Unsupported { .. } => Exit::Usage,
             Self::Cache(error) => error.exit(),
+            Self::Dist(error) => error.exit(),
         }
     }
 
@@ -109,6 +126,7 @@ impl Diagnose for SurveyError {
                     .into(),
             ),
             Self::Cache(error) => error.hint(),
+            Self::Dist(error) => error.hint(),
         }
     }
 }
@@ -124,20 +142,46 @@ impl<'a> Survey<'a> {
         profile: &str,
     ) -> Result<Self, SurveyError> {
         let mut stat = StatCache::open(workspace.state_dir().join("stat.json"));
-        let (tree, manifests, plugins) = look(workspace, &mut stat)?;
-        let placement = Placement::new(workspace.root(), &plugins.outside);
+        let (mut tree, manifests, plugins) = look(workspace, &mut stat)?;
+        let mut outside = plugins.outside.clone();
+        outside.extend(surroundings(workspace.root(), &plugins.outside));
+        let placement = Placement::new(workspace.root(), &outside);
         let configuration = Configuration::read(workspace.root(), |file| placement.shows(file));
         let inputs = Inputs {
             manifests,
             lock: stat.digest(&workspace.lock_file()?)?,
-            commit: source::commit(workspace.root()),
             profile: profile.to_owned(),
             placement,
+            host: plugins.host.clone(),
             configuration,
         };
         let records = Records::open(workspace);
-        let index = Index::read(&workspace.dist_dir());
-        Ok(Self { workspace, images, tree, stat, inputs, plugins, records, index })
+        let index = Index::read(&workspace.dist_dir())?;
+        let root = workspace.root().to_owned();
+        // All that a build is shown, which may be more than the packages there.
+        let shown = inputs.placement.shown.iter().map(|shown| shown.host.clone());
+        let outside: Vec<PathBuf> = shown.filter(|host| *host != root).collect();
+        outside.iter().try_for_each(|folder| tree.add(folder))?;
+        let watch = Watch::new(root, outside, workspace.outputs(), stat);
+        let folders = plugins.plugins.iter().flat_map(|plugin| &plugin.folders);
+        let paths = folders.chain(records.beyond()).map(PathBuf::as_path);
+        let snapshot = watch.read(tree, paths.collect::<BTreeSet<_>>(), Look::Asked)?;
+        let (watch, snapshot) = (Arc::new(watch), Arc::new(snapshot));
+        let head = source::head(workspace.root());
+        let provenances = BTreeMap::new();
+        Ok(Self {
+            workspace,
+            images,
+            watch,
+            snapshot,
+            head,
+            provenances,
+            has_news: false,
+            inputs,
+            plugins,
+            records,
+            index,
+        })
     }
 
     /// What has to be done to deliver `plugins` for `targets`.
@@ -154,6 +198,13 @@ impl<'a> Survey<'a> {
         let mut steps = Vec::new();
         let mut left_out = Vec::new();
         let mut notes = self.inputs.configuration.notes.clone();
+        let readers = source::readers::note(&self.workspace.lock_file()?);
+        notes.extend(readers.map(|why| Note {
+            setting: ".git".to_owned(),
+            file: None,
+            honoured: false,
+            why,
+        }));
         let channel = configuration::channel(self.workspace.root());
         for target in targets {
             let (wanted, unsupported): (Vec<_>, Vec<_>) = self
@@ -184,13 +235,24 @@ impl<'a> Survey<'a> {
                 artifact.state = match rebuild {
                     Rebuild::All => Freshness::Stale(Reason::Forced),
                     Rebuild::Stale => self.judge(&target.triple, step.key, &artifact.plugin)?,
+                    Rebuild::Untried => {
+                        match self.judge(&target.triple, step.key, &artifact.plugin)? {
+                            Freshness::Fresh | Freshness::Stale(Reason::Commit)
+                                if self.is_untried(target, &artifact.plugin) =>
+                            {
+                                Freshness::Stale(Reason::Untried)
+                            }
+                            other => other,
+                        }
+                    }
                 };
             }
             steps.push(step);
         }
-        self.stat.save()?;
+        self.watch.save()?;
         notes.dedup();
-        let plan = Plan { notes, steps, left_out };
+        let shown = self.inputs.placement.shown.clone();
+        let plan = Plan { notes, shown, steps, left_out };
         match missing(&plan, plugins).cloned() {
             None => Ok(plan),
             Some(LeftOut { target, plugin, reason }) => {
@@ -206,41 +268,100 @@ impl<'a> Survey<'a> {
         plugin.is_none_or(|plugin| plugin.obstacle(&entry.target).is_some())
     }
 
-    /// The digest of a plugin's sources; `extra` are files beyond its folders that its build read.
-    ///
-    /// # Errors
-    /// If a file can't be read.
-    pub fn sources(&mut self, plugin: &Plugin, extra: &[PathBuf]) -> Result<Digest, SurveyError> {
-        Ok(self.tree.sources(&plugin.folders, extra, &mut self.stat)?)
+    /// What cargo runs are told of the workspace.
+    pub fn ground(&self) -> Ground {
+        Ground {
+            watch: Arc::clone(&self.watch),
+            plugins: self.plugins.clone(),
+            placement: self.inputs.placement.clone(),
+            lock: self.inputs.lock,
+            env: self.inputs.configuration.env.clone(),
+        }
     }
 
-    /// The sources of a plugin as its manifest records them.
+    /// Keeps what was found out for a plan, so that it need not be again.
     ///
     /// # Errors
-    /// If a file can't be read.
-    pub fn source(&mut self, plugin: &Plugin, extra: &[PathBuf]) -> Result<Source, SurveyError> {
-        let folders = plugin.folders.iter().map(PathBuf::as_path);
-        let files = extra.iter().map(PathBuf::as_path);
-        Ok(Source {
-            commit: self.inputs.commit.clone(),
-            dirty: self.inputs.commit.is_some()
-                && source::is_dirty(self.workspace.root(), folders.chain(files)),
-            tree: self.sources(plugin, extra)?,
-            lock: self.inputs.lock,
-        })
+    /// If it can't be written.
+    pub fn remember(&mut self) -> Result<(), CacheError> {
+        if std::mem::take(&mut self.has_news) { self.records.save() } else { Ok(()) }
+    }
+
+    /// What no build is shown of its folders.
+    pub fn hidden(&self) -> Vec<PathBuf> {
+        self.snapshot.tree().repositories().iter().cloned().collect()
+    }
+
+    /// The commit that is checked out.
+    pub fn head(&self) -> Option<&String> {
+        self.head.as_ref()
+    }
+
+    /// What git says of the sources of a plugin in a `snapshot`; `beyond` are those that are in none of
+    /// its packages.
+    fn provenance(
+        &mut self,
+        plugin: &Plugin,
+        beyond: &[PathBuf],
+        snapshot: &Snapshot,
+    ) -> Provenance {
+        let paths: BTreeSet<PathBuf> = plugin.folders.iter().chain(beyond).cloned().collect();
+        let known = (paths, snapshot.sources(plugin.paths(beyond)));
+        let root = self.workspace.root();
+        let ask = || {
+            let files = snapshot.files(plugin.paths(beyond));
+            source::provenance(root, plugin.paths(beyond), &files)
+        };
+        self.provenances.entry(known).or_insert_with(ask).clone()
+    }
+
+    /// The sources of a plugin as a manifest records them, and what to say beside: as they were `after`
+    /// its build, else as the survey saw them.
+    pub fn source(
+        &mut self,
+        plugin: &Plugin,
+        beyond: &[PathBuf],
+        after: Option<&Snapshot>,
+    ) -> (Source, BTreeSet<Doubt>) {
+        let now = Arc::clone(&self.snapshot);
+        let snapshot = after.unwrap_or(&now);
+        let Provenance { commit, dirty, doubts } = self.provenance(plugin, beyond, snapshot);
+        let tree = Some(snapshot.sources(plugin.paths(beyond)));
+        (Source { commit, dirty, tree, lock: Some(self.inputs.lock) }, doubts)
+    }
+
+    /// Whether a delivered artifact could be loaded on its target here, and was not since it was built.
+    fn is_untried(&self, target: &Target, plugin: &Plugin) -> bool {
+        let was_run = self.records.get(&target.triple, &plugin.name).is_some_and(|one| one.run);
+        // One without a stamp is for another program's loader.
+        let has_stamp = || {
+            let entry = self.index.find(&target.triple, &plugin.name)?;
+            let bytes = fs::read(self.workspace.dist_dir().join(&entry.manifest)).ok()?;
+            Some(Manifest::parse(&bytes).ok()?.abi.is_some())
+        };
+        !was_run && runner::obstacle(target).is_none() && has_stamp() == Some(true)
+    }
+
+    /// What to ask for, to have the crates that are needed for a purpose.
+    pub fn crates(&self, purpose: Purpose) -> vendor::Request<'_> {
+        let Inputs { lock, configuration, .. } = &self.inputs;
+        vendor::Request { needs: self.plugins.needs.of(purpose), lock: *lock, configuration }
     }
 
     fn image(&self, target: &Target) -> Result<PinnedImage, SurveyError> {
-        let lock = self.images.locked(&target.spec.image).map_err(|source| SurveyError::Image {
-            target: target.triple.clone(),
-            source: Box::new(source),
-        })?;
+        let error =
+            |source| SurveyError::Image { target: target.triple.clone(), source: Box::new(source) };
+        let tools = Vec::from_iter(self.plugins.tools.clone());
+        let name = self.images.with_tools(&target.spec.image, &tools).map_err(error)?;
+        let lock = self.images.locked(&name).map_err(error)?;
+        let env = self.images.tool_environment(&name, &target.triple).map_err(error)?;
         let toolchains = lock.toolchains.into_iter();
         Ok(PinnedImage {
             name: lock.image,
             config: lock.config,
             manifest: lock.manifest,
             epoch: lock.epoch,
+            env: env.into_iter().collect(),
             toolchains: toolchains.map(|t| (t.record.target.clone(), t.record)).collect(),
         })
     }
@@ -253,24 +374,67 @@ impl<'a> Survey<'a> {
     ) -> Result<Freshness, SurveyError> {
         let dist = self.workspace.dist_dir();
         let entry = self.index.find(target, &plugin.name).cloned();
-        let record = self.records.get(target, &plugin.name).cloned();
-        let Self { tree, stat, .. } = self;
-        let stat = std::cell::RefCell::new(stat);
-        let judged = Freshness::judge(
-            record.as_ref(),
-            key,
-            |record| tree.sources(&plugin.folders, &record.extra, &mut stat.borrow_mut()),
-            |record| {
-                let Some(entry) = &entry else { return Ok(false) };
-                let is = |relative: &str, expected: Digest| {
-                    let found = digest_if_there(&dist.join(relative), &mut stat.borrow_mut());
-                    found.map(|found| found == Some(expected))
-                };
-                Ok(is(&entry.library, record.library)? && is(&entry.manifest, record.manifest)?)
-            },
-        );
-        Ok(judged.map_err(|error: InputError| error)?)
+        let Some(record) = self.records.get(target, &plugin.name).cloned() else {
+            return Ok(Freshness::Stale(Reason::New));
+        };
+        let sources = self.snapshot.sources(plugin.paths(&record.extra));
+        let judged = Freshness::judge(&record, key, sources, || {
+            let Some(entry) = &entry else { return Ok(false) };
+            let is = |relative: &str, expected: Digest| {
+                let found = self.watch.digest(&dist.join(relative));
+                found.map(|found| found == Some(expected))
+            };
+            Ok(is(&entry.library, record.library)? && is(&entry.manifest, record.manifest)?)
+        });
+        let judged = judged.map_err(|error: InputError| error)?;
+        if judged != Freshness::Fresh || self.head.is_none() || self.head == record.head {
+            return Ok(judged);
+        }
+        self.judge_commit(target, plugin, record)
     }
+
+    /// Another commit is checked out than when an artifact was delivered: that may be one that changed
+    /// nothing of it.
+    fn judge_commit(
+        &mut self,
+        target: &Triple,
+        plugin: &Plugin,
+        record: Record,
+    ) -> Result<Freshness, SurveyError> {
+        let snapshot = Arc::clone(&self.snapshot);
+        let Provenance { commit, dirty, .. } = self.provenance(plugin, &record.extra, &snapshot);
+        if (&commit, dirty) != (&record.commit, record.dirty) {
+            return Ok(Freshness::Stale(Reason::Commit));
+        }
+        let record = Record { head: self.head.clone(), ..record };
+        self.records.set(target, &plugin.name, record);
+        self.has_news = true;
+        Ok(Freshness::Fresh)
+    }
+}
+
+/// Sources by their paths and content.
+type Sources = (BTreeSet<PathBuf>, Digest);
+
+/// What cargo runs are told of the workspace.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// Looks at its files.
+    pub watch: Arc<Watch>,
+    /// Its plugins and packages.
+    pub plugins: PluginSet,
+    /// Where folders of this machine are seen inside.
+    pub placement: Placement,
+    /// SHA-256 of Cargo.lock.
+    pub lock: Digest,
+    /// What cargo's configuration sets in the environment.
+    pub env: Vec<String>,
+}
+
+/// Folders outside of the workspace that its build reads.
+fn outside(set: &PluginSet) -> impl Iterator<Item = &Path> {
+    let there = set.outside.iter().filter(|outside| outside.folder.is_dir());
+    there.map(|outside| outside.folder.as_path())
 }
 
 /// The files of the workspace and of what it needs outside, the digest of all manifests, and the plugins.
@@ -279,11 +443,9 @@ fn look(
     workspace: &Workspace,
     stat: &mut StatCache,
 ) -> Result<(Tree, Digest, PluginSet), SurveyError> {
-    let mut tree = Tree::walk(workspace.root())?;
-    let add = |tree: &mut Tree, set: &PluginSet| {
-        let mut there = set.outside.iter().filter(|outside| outside.folder.is_dir());
-        there.try_for_each(|outside| tree.add(&outside.folder))
-    };
+    let mut tree = Tree::walk(workspace.root(), &workspace.outputs())?;
+    let add =
+        |tree: &mut Tree, set: &PluginSet| outside(set).try_for_each(|folder| tree.add(folder));
     let remembered = workspace.remembered();
     if let Some(known) = &remembered {
         add(&mut tree, &known.set)?;
@@ -305,9 +467,4 @@ fn missing<'a>(plan: &'a Plan, named: &[String]) -> Option<&'a LeftOut> {
     let is_built = |left: &LeftOut| artifacts().any(|wanted| wanted.plugin.name == left.plugin);
     let mut left_out = plan.left_out.iter();
     left_out.find(|left| if named.is_empty() { plan.steps.is_empty() } else { !is_built(left) })
-}
-
-/// The digest of a file that may be gone.
-fn digest_if_there(path: &Path, stat: &mut StatCache) -> Result<Option<Digest>, InputError> {
-    if path.is_file() { stat.digest(path).map(Some) } else { Ok(None) }
 }

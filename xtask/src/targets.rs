@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Libc, LibcFamily, LibcVersion, Triple};
 use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
@@ -61,6 +62,9 @@ pub struct Spec {
     pub libc: Option<Libc>,
     /// Patterns of libraries that a plugin may load.
     pub imports: Vec<String>,
+    /// The folder of stubs, below `docker/`, which say what symbols each library of the system has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stubs: Option<PathBuf>,
     /// How a program for it is run; where nothing here can, it is only checked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<Runner>,
@@ -117,7 +121,7 @@ fn libc<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Libc>, D::E
 #[derive(Debug, Error)]
 pub enum TargetsError {
     /// The file can't be read.
-    #[error("could not read `{path}`")]
+    #[error("could not read `{path}`", path = .path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -125,7 +129,7 @@ pub enum TargetsError {
         source: io::Error,
     },
     /// The file is not what this module describes.
-    #[error("could not parse `{path}`")]
+    #[error("could not parse `{path}`", path = .path.shown())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -133,7 +137,7 @@ pub enum TargetsError {
         source: toml::de::Error,
     },
     /// `default` names a target that no table describes.
-    #[error("`default` in `{path}` names `{triple}`, which has no table `[target.{triple}]`")]
+    #[error("`default` in `{path}` names `{triple}`, which has no table `[target.{triple}]`", path = .path.shown())]
     UnknownDefault {
         /// The file.
         path: PathBuf,

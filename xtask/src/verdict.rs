@@ -1,74 +1,165 @@
 //! The gate as this tool uses it: right after a build, and for the `gate` command.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+mod remedy;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use keyway_host::code::Code;
 use keyway_host::gate::{Admission, Gate};
 use keyway_host::policy::{
-    Expectation, ExportPolicy, ImportPolicy, PermissionPolicy, StampPolicy, ToolchainPolicy,
+    Expectation, ExportPolicy, ImportPolicy, PermissionPolicy, StampPolicy, SymbolPolicy,
+    ToolchainPolicy,
 };
 use keyway_host::refusal::Rejection;
-use keyway_inspect::Facts;
+use keyway_host::toolchains::Toolchains;
+use keyway_inspect::{Details, Facts};
 use keyway_manifest::{Import, LibcVersion};
 
 use crate::artifact::Artifact;
 use crate::origin;
 use crate::plan::{Step, Wanted};
+use crate::shell::Shell;
+use crate::stubs::{self, StubsError};
 
-/// Passes an artifact that `step` has just built through the gate of a host that is as `targets.toml`
-/// describes it: the oldest libc or macOS that it promises to run on, and no library beyond its list.
-/// Beyond that host it is asked to show no more of itself than the contract needs.
-///
-/// A library without a stamp passes: it is delivered, and refused by the hosts that need one.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn of_build(step: &Step, wanted: &Wanted, path: &Path) -> Result<Admission, Rejection> {
-    Gate::new(expectation(step, wanted)).check(path)
+/// The gate for what a step has built.
+pub struct Judge<'a> {
+    step: &'a Step,
+    /// What the target's system has.
+    symbols: SymbolPolicy,
 }
 
-/// What such a host expects.
-fn expectation(step: &Step, wanted: &Wanted) -> Expectation {
-    let spec = &step.target.spec;
-    let plugin = &wanted.plugin;
-    let allowed = plugin.allow_imports.iter().map(|import| &import.name);
-    let imports = spec.imports.iter().chain(allowed).cloned().collect();
-    let exports = plugin.allow_exports.iter().map(|export| export.name.clone()).collect();
-    Expectation {
-        libc: spec.libc.clone(),
-        stamp: StampPolicy::Optional,
-        toolchains: ToolchainPolicy::Trusted(BTreeSet::from([step.toolchain.hash])),
-        imports: ImportPolicy::Listed(imports),
-        exports: ExportPolicy::Contract(exports),
-        // Who may write to the workspace is the business of whoever builds in it.
-        permissions: PermissionPolicy::Unchecked,
-        ..Expectation::for_target(step.target.triple.clone())
+impl<'a> Judge<'a> {
+    /// The one for `step`, with the stubs of its target below the folder of recipes.
+    ///
+    /// # Errors
+    /// If the stubs can't be read.
+    pub fn new(step: &'a Step, recipes: &Path) -> Result<Self, StubsError> {
+        let stubs = step.target.spec.stubs.as_ref().map(|stubs| stubs::read(&recipes.join(stubs)));
+        let symbols = stubs.transpose()?.map(Arc::new);
+        let symbols = symbols.map_or(SymbolPolicy::Any, SymbolPolicy::Listed);
+        Ok(Self { step, symbols })
+    }
+
+    /// Passes an artifact that the step has just built through the gate of a host that is as
+    /// `targets.toml` describes it: the oldest libc or macOS that it promises to run on, and no library
+    /// beyond its list. Beyond that host it is asked to show no more of itself than the contract needs.
+    ///
+    /// A library without a stamp passes: it is delivered, and refused by the hosts that need one.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn admit(&self, wanted: &Wanted, path: &Path) -> Result<Admission, Rejection> {
+        Gate::new(self.expectation(wanted)).check(path)
+    }
+
+    /// What such a host expects.
+    fn expectation(&self, wanted: &Wanted) -> Expectation {
+        let spec = &self.step.target.spec;
+        let plugin = &wanted.plugin;
+        let allowed = plugin.allow_imports.iter().map(|import| &import.name);
+        let declared = plugin.apple_symbols.iter().map(|symbol| &symbol.name);
+        let imports = spec.imports.iter().chain(allowed).chain(declared).cloned().collect();
+        let exports = plugin.allow_exports.iter().map(|export| export.name.clone()).collect();
+        Expectation {
+            libc: spec.libc.clone(),
+            stamp: StampPolicy::Optional,
+            toolchains: ToolchainPolicy::Trusted(Toolchains::from([self.step.toolchain.hash])),
+            imports: ImportPolicy::Listed(imports),
+            symbols: self.symbols.clone(),
+            exports: ExportPolicy::Contract(exports),
+            // Who may write to the workspace is the business of whoever builds in it.
+            permissions: PermissionPolicy::Unchecked,
+            ..Expectation::for_target(self.step.target.triple.clone())
+        }
+    }
+
+    /// Who needs the symbols that an artifact was refused for (those newer than the target's floor, of libraries
+    /// that are not allowed, and of no library), whose thread-local variables its target's hosts have no place
+    /// for, and what its Cargo.toml may say to have it admitted.
+    pub fn advice(&self, wanted: &Wanted, artifact: &Artifact, rejection: &Rejection) -> Advice {
+        let Ok(inspection) = keyway_inspect::inspect(&artifact.bytes) else {
+            return Advice::default();
+        };
+        let expectation = self.expectation(wanted);
+        let symbols = refused(&inspection.facts, &expectation);
+        let found = match symbols.is_empty() {
+            true => BTreeMap::new(),
+            false => origin::of(&symbols, &artifact.folder),
+        };
+        let list = |by: &BTreeSet<String>| by.iter().cloned().collect::<Vec<_>>().join(", ");
+        let detail = |(symbol, by)| format!("`{symbol}` is needed by {}", list(by));
+        let thread_locals = match rejection.refusals.iter().any(|r| r.code == Code::StaticTls) {
+            true => origin::of_static_tls(&artifact.folder),
+            false => BTreeSet::new(),
+        };
+        let by = list(&thread_locals);
+        let thread_locals = (!by.is_empty())
+            .then(|| format!("thread-local variables of `initial-exec` are in {by}"));
+        Advice {
+            culprits: thread_locals.into_iter().chain(culprits(&found)).collect(),
+            details: found.iter().map(detail).collect(),
+            lines: remedy::lines(&wanted.plugin, &inspection.facts, &expectation, rejection),
+        }
     }
 }
 
-/// A line for each symbol that an artifact was refused for and each object or crate that needs it, where
-/// that can be told: symbols newer than the target's floor, of libraries that are not allowed, and of no
-/// library.
-pub fn culprits(step: &Step, wanted: &Wanted, artifact: &Artifact) -> Vec<String> {
-    let Ok(inspection) = keyway_inspect::inspect(&artifact.bytes) else { return Vec::new() };
-    let symbols = refused(&inspection.facts, &expectation(step, wanted));
-    if symbols.is_empty() {
-        return Vec::new();
-    }
-    let found = origin::of(&symbols, &artifact.folder);
-    let lines = found.into_iter().map(|(symbol, by)| {
-        let by: Vec<String> = by.into_iter().collect();
-        format!("`{symbol}` is needed by {}", by.join(", "))
-    });
-    lines.collect()
+/// What is said of a refused artifact beside its refusals.
+#[derive(Debug, Default)]
+pub struct Advice {
+    /// A line for each kind of thing it was refused for: who needs it, where that can be told.
+    pub culprits: Vec<String>,
+    /// A line for each symbol.
+    pub details: Vec<String>,
+    /// The lines of the plugin's Cargo.toml that would have it admitted, if any would.
+    pub lines: Option<String>,
 }
+
+impl Advice {
+    /// Says it, of a plugin of this name.
+    pub fn say(&self, plugin: &str, shell: &Shell) {
+        self.culprits.iter().for_each(|line| shell.warn(line));
+        self.details.iter().for_each(|line| shell.detail("Symbol", line));
+        if let Some(lines) = &self.lines {
+            // The same for most targets.
+            let what = "if that is meant to be, its Cargo.toml says so";
+            shell.warn_once(&format!("`{plugin}` is refused; {what}:\n\n{lines}"));
+        }
+    }
+}
+
+/// One line for all symbols and all that need them.
+fn culprits(found: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
+    let (first, _) = found.first_key_value()?;
+    let all: BTreeSet<&String> = found.values().flatten().collect();
+    let named: Vec<&str> = all.iter().take(MAX_CULPRITS).map(|by| by.as_str()).collect();
+    let more = |n: usize| if n == 0 { String::new() } else { format!(" and {n} more") };
+    let verb = if found.len() == 1 { "is" } else { "are" };
+    Some(format!(
+        "`{first}`{} {verb} needed by {}{}",
+        more(found.len() - 1),
+        named.join(", "),
+        more(all.len() - named.len())
+    ))
+}
+
+/// How many objects and crates the one line names.
+const MAX_CULPRITS: usize = 3;
 
 /// The symbols because of which a library is refused, without their versions.
 fn refused<'a>(facts: &'a Facts, expectation: &Expectation) -> BTreeSet<&'a str> {
     let policy = &expectation.imports;
     let floor = expectation.libc.as_ref().and_then(|libc| libc.floor);
-    let is_forbidden =
-        |library: &Option<String>| library.as_ref().is_some_and(|library| !policy.allows(library));
+    let (optional, libraries) = match &facts.details {
+        Details::Macho(macho) => (macho.optional.clone(), macho.optional_libraries.clone()),
+        Details::Elf(_) | Details::Pe(_) => Default::default(),
+    };
+    let is_forbidden = |library: &Option<String>| {
+        library
+            .as_ref()
+            .is_some_and(|library| !policy.allows(library) && !libraries.contains(library))
+    };
     // A library without versions: nothing says which of the symbols without one are its own.
     let has_symbols = |library: &String| {
         facts.imports.iter().any(|import| import.library.as_ref() == Some(library))
@@ -87,6 +178,21 @@ fn refused<'a>(facts: &'a Facts, expectation: &Expectation) -> BTreeSet<&'a str>
             }
         }
     }
+    if let SymbolPolicy::Listed(known) = &expectation.symbols {
+        for Import { library, symbols } in &facts.imports {
+            let Some(has) = library.as_ref().and_then(|library| known.get(library)) else {
+                continue;
+            };
+            let is_refused = |symbol: &&String| match has.get(*symbol) {
+                None => true,
+                Some(since) => {
+                    since.is_some_and(|of| floor.is_some_and(|floor| of > floor))
+                        && !optional.contains(*symbol)
+                }
+            };
+            refused.extend(symbols.iter().filter(is_refused).map(String::as_str));
+        }
+    }
     let unbound = facts.unbound.iter().map(String::as_str);
     refused.extend(unbound.filter(|symbol| !policy.allows_symbol(symbol)));
     refused
@@ -96,6 +202,24 @@ fn refused<'a>(facts: &'a Facts, expectation: &Expectation) -> BTreeSet<&'a str>
 mod tests {
     use super::*;
     use keyway_manifest::{Libc, LibcFamily};
+
+    #[test]
+    fn all_symbols_of_a_refusal_take_one_line() {
+        let by = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let mut found = BTreeMap::new();
+        assert_eq!(culprits(&found), None);
+        found.insert("PyErr_Print".to_owned(), by(&["crate `pyo3`"]));
+        assert_eq!(culprits(&found).as_deref(), Some("`PyErr_Print` is needed by crate `pyo3`"));
+        for n in 0..79 {
+            found.insert(format!("PyX_{n}"), by(&["crate `pyo3`", "crate `pyo3_ffi`"]));
+        }
+        let line = "`PyErr_Print` and 79 more are needed by crate `pyo3_ffi`, crate `pyo3`";
+        assert_eq!(culprits(&found).as_deref(), Some(line));
+        let objects = ["`a.o`", "`b.o`", "`c.o`", "`d.o`", "`e.o`"];
+        let found = BTreeMap::from([("late".to_owned(), by(&objects))]);
+        let line = "`late` is needed by `a.o`, `b.o`, `c.o` and 2 more";
+        assert_eq!(culprits(&found).as_deref(), Some(line));
+    }
 
     #[test]
     fn knows_which_symbols_were_refused() {

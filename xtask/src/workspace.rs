@@ -5,6 +5,7 @@
 //! asked for again only when a manifest, the lock file or cargo's configuration changes, since asking
 //! costs more than all else a run with nothing to do.
 
+mod dependencies;
 mod outside;
 mod plugins;
 
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use cargo_metadata::{Metadata, MetadataCommand};
 use keyway_manifest::Digest;
+use keyway_manifest::text::Show as _;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -22,9 +24,11 @@ use crate::cache::{CacheError, write_atomically};
 use crate::configuration;
 use crate::failure::{Diagnose, Exit};
 
-pub use self::outside::{Outside, Place};
-pub(crate) use self::plugins::Dependencies;
-pub use self::plugins::{Allowed, DefaultFeatures, Plugin, PluginSet, Unsupported};
+pub(crate) use self::dependencies::Dependencies;
+pub use self::dependencies::{Needs, Purpose};
+pub(crate) use self::outside::is_reserved;
+pub use self::outside::{Outside, Place, Why, surroundings};
+pub use self::plugins::{Allowed, DefaultFeatures, HOST, Located, Plugin, PluginSet, Unsupported};
 
 /// A workspace on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,13 +42,13 @@ pub struct Workspace {
 #[derive(Debug, Error)]
 pub enum WorkspaceError {
     /// No workspace at or above a folder.
-    #[error("no folder at or above `{from}` holds a Cargo.toml")]
+    #[error("no folder at or above `{from}` holds a Cargo.toml", from = .from.shown())]
     NotFound {
         /// Where the search began.
         from: PathBuf,
     },
     /// The file that `--manifest-path` names is not there.
-    #[error("could not find the manifest `{path}`")]
+    #[error("could not find the manifest `{path}`", path = .path.shown())]
     Manifest {
         /// What was asked for.
         path: PathBuf,
@@ -52,13 +56,13 @@ pub enum WorkspaceError {
         source: io::Error,
     },
     /// The workspace has no lock file.
-    #[error("`{path}` is missing, and a build in an image resolves nothing")]
+    #[error("`{path}` is missing, and a build in an image resolves nothing", path = .path.shown())]
     NoLockFile {
         /// Where it should be.
         path: PathBuf,
     },
     /// `cargo metadata` failed.
-    #[error("could not ask cargo about the workspace `{root}`")]
+    #[error("could not ask cargo about the workspace `{root}`", root = .root.shown())]
     Metadata {
         /// The workspace.
         root: PathBuf,
@@ -66,13 +70,27 @@ pub enum WorkspaceError {
         source: cargo_metadata::Error,
     },
     /// A manifest names a folder by an absolute path that is the image's own inside.
-    #[error("`{folder}` can't be shown to a build: inside an image that path is the image's own")]
+    #[error("`{folder}` can't be shown to a build: inside an image that path is the image's own", folder = .folder.shown())]
     Reserved {
         /// The folder.
         folder: PathBuf,
     },
+    /// `shows` lists what is no folder.
+    #[error(
+        "`shows` in `[workspace.metadata.keyway]` lists `{entry}`, and there is no such folder"
+    )]
+    NotShown {
+        /// What it lists.
+        entry: String,
+    },
+    /// `[workspace.metadata.keyway]` does not parse.
+    #[error("`[workspace.metadata.keyway]` is wrong")]
+    WorkspaceSettings {
+        /// Where and why.
+        source: serde_json::Error,
+    },
     /// A manifest that cargo read can't be read.
-    #[error("could not read `{path}`")]
+    #[error("could not read `{path}`", path = .path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -87,6 +105,17 @@ pub enum WorkspaceError {
         /// The plugins.
         plugins: [String; 2],
     },
+    /// A plugin whose features have to be named is called like a dependency of another one.
+    #[error(
+        "features of plugin `{plugin}` can't be chosen: cargo would choose them for the dependency \
+         `{plugin}` of `{other}` too"
+    )]
+    MistakableFeature {
+        /// The plugin.
+        plugin: String,
+        /// The other one.
+        other: String,
+    },
     /// `[package.metadata.keyway]` does not parse.
     #[error("`[package.metadata.keyway]` of `{package}` is wrong")]
     Settings {
@@ -96,7 +125,7 @@ pub enum WorkspaceError {
         source: serde_json::Error,
     },
     /// There is nothing to build.
-    #[error("no member of the workspace `{root}` has a library of crate type `cdylib`")]
+    #[error("no member of the workspace `{root}` has a library of crate type `cdylib`", root = .root.shown())]
     NoPlugin {
         /// The workspace.
         root: PathBuf,
@@ -131,9 +160,17 @@ impl Diagnose for WorkspaceError {
                 Some("run `cargo generate-lockfile` and commit the file".into())
             }
             Self::Reserved { .. } => Some("name it by a relative path".into()),
+            Self::NotShown { .. } => Some(
+                "name folders by their paths from the workspace's own; of a file the folder that holds it"
+                    .into(),
+            ),
             Self::SameLibrary { .. } => {
                 Some("give one of them another name: `[lib] name = \"…\"` in its Cargo.toml".into())
             }
+            Self::MistakableFeature { plugin, other } => Some(format!(
+                "give the dependency another name in the Cargo.toml of `{other}`: \
+                 `{plugin}-crate = {{ package = \"{plugin}\", … }}`"
+            )),
             Self::NoPlugin { .. } => Some(
                 "give a member `[lib] crate-type = [\"cdylib\"]`; README.md shows a first plugin"
                     .into(),
@@ -143,6 +180,7 @@ impl Diagnose for WorkspaceError {
             Self::Manifest { .. }
             | Self::Metadata { .. }
             | Self::Read { .. }
+            | Self::WorkspaceSettings { .. }
             | Self::Settings { .. } => None,
         }
     }
@@ -188,9 +226,24 @@ impl Workspace {
         self.dist.clone()
     }
 
+    /// A path as messages name it: from the workspace's folder on where it lies in there.
+    pub fn shown(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(&self.root).unwrap_or(path).to_owned()
+    }
+
     /// The description of its targets, if it has one of its own.
     pub fn targets_file(&self) -> Option<PathBuf> {
         Some(self.root.join("targets.toml")).filter(|path| path.is_file())
+    }
+
+    /// Folders in it that builds write to.
+    pub fn outputs(&self) -> Vec<PathBuf> {
+        let target = self.state.parent().map(Path::to_owned);
+        target
+            .into_iter()
+            .filter(|target| *target != self.root)
+            .chain([self.dist.clone()])
+            .collect()
     }
 
     /// The recipes that come with the workspace in `docker`, else those that come with this tool's
@@ -245,7 +298,7 @@ impl Workspace {
         self.state.join("plugins.json")
     }
 
-    /// What `cargo metadata` says, for all platforms or for one.
+    /// What `cargo metadata` says: for all platforms with all features, or for one platform.
     ///
     /// # Errors
     /// If cargo fails.
@@ -253,8 +306,12 @@ impl Workspace {
         let mut command = MetadataCommand::new();
         command.manifest_path(self.root.join("Cargo.toml")).current_dir(&self.root);
         let mut options = vec!["--locked".to_owned()];
-        if let Some(platform) = platform {
-            options.extend(["--filter-platform".to_owned(), platform.to_owned()]);
+        match platform {
+            Some(platform) => {
+                options.extend(["--filter-platform".to_owned(), platform.to_owned()]);
+            }
+            // A plugin may be built with any of its features; and the lock file is resolved with all.
+            None => options.push("--all-features".to_owned()),
         }
         command.other_options(options);
         command
@@ -287,7 +344,7 @@ fn state_dir(root: &Path) -> PathBuf {
 }
 
 /// Counted up when another version of this module makes another [`PluginSet`] of the same metadata.
-const SET_VERSION: u32 = 4;
+const SET_VERSION: u32 = 8;
 
 /// Cargo's answer about a workspace, as it is kept.
 #[derive(Debug, Serialize, Deserialize)]

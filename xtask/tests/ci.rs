@@ -59,11 +59,13 @@ fn the_last_line_counts_what_passed() {
     assert_data_eq!(
         text(&output.stdout),
         str![[r#"
-fmt         passed  [..] s
+fmt          passed  [..] s
 ...
-end-to-end  skipped
-images      skipped
-1 passed, 0 failed
+end-to-end   skipped
+all-targets  skipped
+compat       skipped
+images       skipped
+1 passed, 0 failed, 12 skipped
 
 "#]]
     );
@@ -77,11 +79,11 @@ fn a_failed_check_is_named_and_the_rest_still_runs() {
     assert_data_eq!(
         text(&output.stdout),
         str![[r#"
-fmt         failed  [..] s
+fmt          failed  [..] s
 ...
-docs        failed  [..] s
+docs         failed  [..] s
 ...
-0 passed, 2 failed
+0 passed, 2 failed, 11 skipped
 
 "#]]
     );

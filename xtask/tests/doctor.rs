@@ -72,6 +72,62 @@ fn no_place_for_the_cache() {
 }
 
 #[test]
+fn tools_that_the_workspace_asks_for() {
+    let workspace = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = workspace.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let manifest = |tools: &str| {
+        let text = format!(
+            "[package]\nname = \"a\"\nversion = \"0.1.0\"\nedition = \"2024\"\n[lib]\n\
+             crate-type = [\"cdylib\"]\n[workspace]\n[package.metadata.keyway]\ntools = [{tools}]\n"
+        );
+        write("Cargo.toml", &text);
+    };
+    write("src/lib.rs", "");
+    write("Cargo.lock", "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"0.1.0\"\n");
+    let path = workspace.path().join("Cargo.toml");
+    let arguments = ["--json", "--manifest-path", path.to_str().unwrap()];
+    manifest("\"cmake\", \"nasm\"");
+    let output = doctor(&arguments, |_| ());
+    for tool in ["tool cmake", "tool nasm"] {
+        let found = check(&output, tool);
+        assert_eq!(found["state"], "absent", "{found}");
+        let text = found["found"].as_str().unwrap();
+        assert!(text.ends_with(" MB, not here yet"), "{found}");
+        assert_eq!(found["hint"], "the first build fetches it");
+    }
+    assert!(output.status.success());
+
+    // What no build could find is a failed check.
+    manifest("\"nosuch\"");
+    let output = doctor(&arguments, |_| ());
+    assert_eq!(output.status.code(), Some(4));
+    let found = check(&output, "tool nosuch");
+    assert_eq!(found["state"], "missing", "{found}");
+    assert!(found["hint"].as_str().unwrap().contains("cmake, "), "{found}");
+    manifest("\"debian:zlib1g-dev\"");
+    let output = doctor(&arguments, |_| ());
+    assert_eq!(output.status.code(), Some(4));
+    let found = check(&output, "tool debian:zlib1g-dev");
+    assert_eq!(found["state"], "missing", "{found}");
+    assert!(found["hint"].as_str().unwrap().contains("images lock keyway"), "{found}");
+}
+
+#[test]
+fn a_workspace_that_cargo_can_not_read_is_no_reason_to_stop() {
+    let workspace = tempfile::tempdir().unwrap();
+    let path = workspace.path().join("Cargo.toml");
+    std::fs::write(&path, "[workspace]\n").unwrap();
+    let output = doctor(&["--json", "--manifest-path", path.to_str().unwrap()], |_| ());
+    assert!(output.status.success());
+    assert_eq!(check(&output, "tools")["state"], "absent");
+    assert_eq!(check(&output, "cargo")["state"], "works");
+}
+
+#[test]
 fn text_is_for_people() {
     let output = doctor(&[], |command| {
         command.env("DOCKER_HOST", "unix:///no/such/socket");

@@ -53,8 +53,10 @@ fn a_plugin_is_left_out_where_it_cant_be_built() {
         events.iter().filter(|event| event["event"] == "step").find(is_it).unwrap()
     };
     // It is not named to cargo either: another selection of features could give other bytes.
-    assert_eq!(step("x86_64-apple-darwin")["packages"], serde_json::json!(["easy"]));
-    assert_eq!(step("x86_64-unknown-linux-gnu")["packages"], serde_json::json!(["easy", "picky"]));
+    let id = |name: &str| format!("path+file:///work/{name}#{name}@0.0.0");
+    assert_eq!(step("x86_64-apple-darwin")["packages"], serde_json::json!([id("easy")]));
+    let both = serde_json::json!([id("easy"), id("picky")]);
+    assert_eq!(step("x86_64-unknown-linux-gnu")["packages"], both);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use core::fmt;
-use core::marker::PhantomData;
 
+pub use crate::context::{Call, CallContext, Cancellation, CancellationToken, Context, RawContext};
 use crate::describe::{codes, contract};
+pub use crate::field::{Field, LogField};
 use crate::memory::OwnedBuffer;
 
 codes! {
@@ -24,8 +25,18 @@ codes! {
         UNKNOWN_METHOD = 4,
         /// An argument was no value of its type: not UTF-8, no variant of the enum, no `bool`.
         INVALID_ARGUMENT = 5,
-        /// The plugin does not offer this: it keeps no state that could be saved, say.
+        /// The callee does not offer this: it keeps no state that could be saved, say.
         UNSUPPORTED = 6,
+        /// The callee answered with what is no value of the promised type.
+        INVALID_RESULT = 7,
+        /// The deadline of the call passed before it was done.
+        DEADLINE_EXCEEDED = 8,
+        /// The caller cancelled the call before it was done.
+        CANCELLED = 9,
+        /// The callee can't take another call now; later it may.
+        BUSY = 10,
+        /// The callee is gone: its process ended, its connection broke.
+        DISCONNECTED = 11,
     }
 }
 
@@ -49,90 +60,11 @@ contract! {
     /// Why a call failed. The callee writes it if and only if the status is not `OK`; the caller
     /// may leave it uninitialized before.
     #[derive(Debug)]
-    pub struct ErrorReport {
+    closed struct ErrorReport {
         /// The plugin's own code; 0 if the status says it all.
         pub code: u32,
         /// UTF-8 for people.
         pub message: OwnedBuffer,
-    }
-
-    /// On whose behalf a call is made. A null pointer in its place says nothing is known.
-    #[derive(Debug, Clone, Copy)]
-    pub struct CallContext {
-        /// Size of this struct in the caller's version of it.
-        pub size: usize,
-        /// W3C trace id; all zero if there is none.
-        pub trace_id: [u8; 16],
-        /// W3C span id of the caller; all zero if there is none.
-        pub span_id: [u8; 8],
-        /// When the caller stops waiting, on the clock of `HostServices::now_ns`; 0 is never.
-        pub deadline_ns: u64,
-    }
-}
-
-impl CallContext {
-    /// A context that says nothing.
-    pub const fn new() -> Self {
-        Self { size: size_of::<Self>(), trace_id: [0; 16], span_id: [0; 8], deadline_ns: 0 }
-    }
-}
-
-impl Default for CallContext {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The context of the call being served, as a plugin sees it. One pointer; null costs nothing.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
-    pointer: *const CallContext,
-    call: PhantomData<&'a CallContext>,
-}
-
-impl<'a> Context<'a> {
-    /// Nothing is known about the call.
-    pub const NONE: Context<'static> = Context { pointer: core::ptr::null(), call: PhantomData };
-
-    /// The context that `call` holds.
-    pub const fn new(call: &'a CallContext) -> Self {
-        Self { pointer: call, call: PhantomData }
-    }
-
-    /// The context behind a pointer that came with a call.
-    ///
-    /// # Safety
-    /// `pointer` must be null or point to a context whose size field is right and which nobody
-    /// changes during `'a`.
-    pub const unsafe fn from_pointer(pointer: *const CallContext) -> Self {
-        Self { pointer, call: PhantomData }
-    }
-
-    /// The pointer to pass on, null if nothing is known.
-    pub const fn as_pointer(self) -> *const CallContext {
-        self.pointer
-    }
-
-    /// The whole context, if there is one.
-    pub fn get(self) -> Option<&'a CallContext> {
-        // SAFETY: every constructor vouches for the pointer. All fields are of the first version
-        // of the contract, so a context of any size has them.
-        unsafe { self.pointer.as_ref() }
-    }
-
-    /// The trace that the call belongs to.
-    pub fn trace_id(self) -> Option<[u8; 16]> {
-        self.get().map(|call| call.trace_id).filter(|id| *id != [0; 16])
-    }
-
-    /// The caller's span.
-    pub fn span_id(self) -> Option<[u8; 8]> {
-        self.get().map(|call| call.span_id).filter(|id| *id != [0; 8])
-    }
-
-    /// When the caller stops waiting, in nanoseconds on the host's clock.
-    pub fn deadline_ns(self) -> Option<u64> {
-        self.get().map(|call| call.deadline_ns).filter(|deadline| *deadline != 0)
     }
 }
 
@@ -158,6 +90,22 @@ impl PluginError {
     /// The plugin has no named method of this name.
     pub fn unknown_method(message: impl Into<Cow<'static, str>>) -> Self {
         Self { status: CallStatus::UNKNOWN_METHOD, code: 0, message: message.into() }
+    }
+
+    /// The caller cancelled the call.
+    pub fn cancelled() -> Self {
+        Self { status: CallStatus::CANCELLED, code: 0, message: "the call was cancelled".into() }
+    }
+
+    /// The deadline of the call has passed.
+    pub fn deadline_exceeded() -> Self {
+        let message = "the deadline of the call has passed".into();
+        Self { status: CallStatus::DEADLINE_EXCEEDED, code: 0, message }
+    }
+
+    /// The plugin can't take another call now.
+    pub fn busy(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status: CallStatus::BUSY, code: 0, message: message.into() }
     }
 
     /// An input was not what the plugin's documentation asks for.
@@ -218,7 +166,7 @@ impl CallError {
     #[cold]
     pub fn invalid_result() -> Self {
         Self {
-            status: CallStatus::INVALID_ARGUMENT,
+            status: CallStatus::INVALID_RESULT,
             code: 0,
             message: "the plugin's result is no value of the promised type".into(),
         }
@@ -232,9 +180,7 @@ impl fmt::Display for CallError {
             CallStatus::FAILED => write!(f, "plugin error {code}: {message}"),
             CallStatus::PANICKED => write!(f, "the plugin panicked: {message}"),
             CallStatus::POISONED => f.write_str("the plugin panicked in an earlier call"),
-            CallStatus::UNKNOWN_METHOD | CallStatus::INVALID_ARGUMENT | CallStatus::UNSUPPORTED => {
-                f.write_str(message)
-            }
+            status if status.name().is_some() => f.write_str(message),
             other => {
                 write!(f, "the plugin answered with the unknown status {}: {message}", other.0)
             }

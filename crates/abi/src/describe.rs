@@ -5,10 +5,17 @@
 //! hash of their whole structure; the module they live in does not count, and two different
 //! types of one name in one contract are a compile error (see [`descriptor`](crate::descriptor)).
 
+mod declare;
+
 use core::ffi::c_void;
 
+pub(crate) use declare::{codes, contract, covered};
+
 /// A type that the descriptor can describe.
-pub trait Describe {
+///
+/// # Safety
+/// `TYPE` must describe the type: two sides whose descriptions agree use each other's values.
+pub unsafe trait Describe {
     /// Its description.
     const TYPE: &'static Type;
 }
@@ -23,6 +30,8 @@ pub struct Type {
     pub(crate) name: u64,
     /// Hash of all of the above, nested types included.
     pub(crate) identity: u64,
+    /// What its documentation says, a line each; no part of the descriptor.
+    pub(crate) docs: &'static str,
 }
 
 /// What kind of type it is.
@@ -45,15 +54,13 @@ pub enum Kind {
         /// How many.
         length: usize,
     },
-    /// A borrowed slice, which crosses as [`Slice`](crate::memory::Slice).
+    /// A [`Slice`](crate::memory::Slice) of elements of one type.
     Slice {
-        /// `&mut [T]` rather than `&[T]`.
+        /// Whether the callee may change them.
         mutable: bool,
         /// The element.
         of: &'static Type,
     },
-    /// A value, or an error with code and message.
-    Fallible(&'static Type),
     /// A function pointer with the C calling convention.
     Function {
         /// Its arguments.
@@ -67,6 +74,10 @@ pub enum Kind {
     Struct {
         /// Its name, without the module.
         name: &'static str,
+        /// The type that it is made for, if it is generic.
+        parameter: Option<&'static Type>,
+        /// Whether later versions may append fields.
+        growth: Growth,
         /// Its fields, in order.
         fields: &'static [Field],
     },
@@ -76,18 +87,34 @@ pub enum Kind {
         name: &'static str,
         /// The integer.
         repr: &'static Type,
+        /// Whether later versions may append values.
+        growth: Growth,
         /// The names and their values.
         variants: &'static [Variant],
     },
     /// The function table of a typed interface.
     Interface {
+        /// The id that hosts and plugins find it by.
+        id: &'static str,
         /// The trait's name, without the module.
         name: &'static str,
         /// Raised by hand when the meaning of a function changes but its type does not.
         version: u32,
+        /// Whether later versions may append functions.
+        growth: Growth,
         /// Its functions, in order.
         functions: &'static [Function],
     },
+}
+
+/// Whether a table, or a list of codes, may be longer on one side than on the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Growth {
+    /// No: with another field or value it would be another one.
+    Closed,
+    /// Yes: more may be appended, nothing else may change. A table of this kind begins with its own
+    /// size in bytes, and whoever reads a field makes sure that the size covers it.
+    Open,
 }
 
 /// A field of a struct.
@@ -99,6 +126,8 @@ pub struct Field {
     pub offset: usize,
     /// Its type.
     pub of: &'static Type,
+    /// What its documentation says, a line each; no part of the descriptor.
+    pub docs: &'static str,
 }
 
 /// A named value of an enum.
@@ -108,9 +137,11 @@ pub struct Variant {
     pub name: &'static str,
     /// Its value; wide enough for `u64` and `i64`.
     pub value: i128,
+    /// What its documentation says, a line each; no part of the descriptor.
+    pub docs: &'static str,
 }
 
-/// A function of a typed interface, by the types that its author wrote.
+/// A function of a typed interface, by the types that really cross.
 #[derive(Debug, Clone, Copy)]
 pub struct Function {
     /// Its name.
@@ -119,7 +150,8 @@ pub struct Function {
     pub offset: usize,
     /// Whether it needs the instance exclusively: `&mut self` rather than `&self`.
     pub exclusive: bool,
-    /// Its arguments, without the instance and the call's context, which each function gets.
+    /// The arguments of the pointer in the table: the instance, the call's context, what the author
+    /// wrote, and the error report.
     pub arguments: &'static [&'static Type],
     /// Its result.
     pub returns: &'static Type,
@@ -135,17 +167,42 @@ impl Type {
     pub const fn new(kind: Kind, size: usize, align: usize) -> Self {
         let hash = Hash::new().number(size as u128).number(align as u128);
         let name = match kind {
-            Kind::Struct { name, .. } | Kind::Enum { name, .. } | Kind::Interface { name, .. } => {
-                Hash::new().text(name).0 | 1
+            Kind::Struct { name, parameter, .. } => {
+                let hash = Hash::new().text(name);
+                match parameter {
+                    Some(parameter) => hash.number(parameter.identity as u128).0 | 1,
+                    None => hash.0 | 1,
+                }
             }
+            Kind::Enum { name, .. } | Kind::Interface { name, .. } => Hash::new().text(name).0 | 1,
             _ => 0,
         };
-        Self { kind, size, align, name, identity: kind.hash(hash).0 }
+        Self { kind, size, align, name, identity: kind.hash(hash).0, docs: "" }
+    }
+
+    /// The same with documentation.
+    pub const fn documented(self, docs: &'static str) -> Self {
+        Self { docs, ..self }
+    }
+
+    /// What its documentation says, a line each.
+    pub const fn docs(&self) -> &'static str {
+        self.docs
     }
 
     /// What kind of type it is.
     pub const fn kind(&self) -> &Kind {
         &self.kind
+    }
+
+    /// Its size in bytes.
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Its alignment in bytes.
+    pub const fn align(&self) -> usize {
+        self.align
     }
 }
 
@@ -162,13 +219,15 @@ impl Kind {
             Self::Slice { mutable, of } => {
                 hash.number(3).number(*mutable as u128).number(of.identity as u128)
             }
-            Self::Fallible(of) => hash.number(4).number(of.identity as u128),
             Self::Function { arguments, returns, nullable } => {
                 let hash = hash.number(5).number(*nullable as u128);
                 hash.types(arguments).number(returns.identity as u128)
             }
-            Self::Struct { name, fields } => {
-                let mut hash = hash.number(6).text(name);
+            Self::Struct { name, parameter, growth, fields } => {
+                let mut hash = hash.number(6).text(name).number(*growth as u128);
+                if let Some(parameter) = parameter {
+                    hash = hash.number(parameter.identity as u128);
+                }
                 let mut rest = *fields;
                 while let [field, tail @ ..] = rest {
                     hash = hash.text(field.name).number(field.offset as u128);
@@ -177,8 +236,9 @@ impl Kind {
                 }
                 hash
             }
-            Self::Enum { name, repr, variants } => {
+            Self::Enum { name, repr, growth, variants } => {
                 let mut hash = hash.number(7).text(name).number(repr.identity as u128);
+                hash = hash.number(*growth as u128);
                 let mut rest = *variants;
                 while let [variant, tail @ ..] = rest {
                     hash = hash.text(variant.name).number(variant.value as u128);
@@ -186,8 +246,9 @@ impl Kind {
                 }
                 hash
             }
-            Self::Interface { name, version, functions } => {
-                let mut hash = hash.number(8).text(name).number(*version as u128);
+            Self::Interface { id, name, version, growth, functions } => {
+                let mut hash = hash.number(8).text(id).text(name).number(*version as u128);
+                hash = hash.number(*growth as u128);
                 let mut rest = *functions;
                 while let [function, tail @ ..] = rest {
                     hash = hash.text(function.name).number(function.offset as u128);
@@ -242,7 +303,8 @@ impl Hash {
 
 macro_rules! scalars {
     ($($type:ty = $name:literal),* $(,)?) => {$(
-        impl Describe for $type {
+        // SAFETY: the name says all of it, the size comes from the compiler.
+        unsafe impl Describe for $type {
             const TYPE: &'static Type = &Type::of::<Self>(Kind::Scalar($name));
         }
     )*};
@@ -254,21 +316,25 @@ scalars! {
     f32 = "f32", f64 = "f64", bool = "bool", () = "()", c_void = "void",
 }
 
-impl<T: Describe> Describe for *const T {
+// SAFETY: size and alignment come from the compiler.
+unsafe impl<T: Describe> Describe for *const T {
     const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer { mutable: false, to: T::TYPE });
 }
 
-impl<T: Describe> Describe for *mut T {
+// SAFETY: size and alignment come from the compiler.
+unsafe impl<T: Describe> Describe for *mut T {
     const TYPE: &'static Type = &Type::of::<Self>(Kind::Pointer { mutable: true, to: T::TYPE });
 }
 
-impl<T: Describe, const N: usize> Describe for [T; N] {
+// SAFETY: size and alignment come from the compiler.
+unsafe impl<T: Describe, const N: usize> Describe for [T; N] {
     const TYPE: &'static Type = &Type::of::<Self>(Kind::Array { of: T::TYPE, length: N });
 }
 
 macro_rules! functions {
     ($(($($argument:ident),*))*) => {$(
-        impl<R: Describe, $($argument: Describe),*> Describe
+        // SAFETY: size and alignment come from the compiler.
+        unsafe impl<R: Describe, $($argument: Describe),*> Describe
             for unsafe extern "C" fn($($argument),*) -> R
         {
             const TYPE: &'static Type = &Type::of::<Self>(Kind::Function {
@@ -278,7 +344,8 @@ macro_rules! functions {
             });
         }
 
-        impl<R: Describe, $($argument: Describe),*> Describe
+        // SAFETY: size and alignment come from the compiler.
+        unsafe impl<R: Describe, $($argument: Describe),*> Describe
             for Option<unsafe extern "C" fn($($argument),*) -> R>
         {
             const TYPE: &'static Type = &Type::of::<Self>(Kind::Function {
@@ -292,81 +359,24 @@ macro_rules! functions {
 
 functions! { () (A) (A, B) (A, B, C) (A, B, C, D) (A, B, C, D, E) (A, B, C, D, E, F) }
 
-/// Declares a `repr(C)` struct of the base contract together with its description, so that the
-/// two can't drift apart.
-macro_rules! contract {
-    ($(
-        $(#[$meta:meta])*
-        pub struct $name:ident {
-            $( $(#[$field_meta:meta])* pub $field:ident: $type:ty, )*
-        }
-    )*) => {$(
-        $(#[$meta])*
-        #[repr(C)]
-        pub struct $name {
-            $( $(#[$field_meta])* pub $field: $type, )*
-        }
-
-        impl $crate::describe::Describe for $name {
-            const TYPE: &'static $crate::describe::Type =
-                &$crate::describe::Type::of::<Self>($crate::describe::Kind::Struct {
-                    name: stringify!($name),
-                    fields: &[$($crate::describe::Field {
-                        name: stringify!($field),
-                        offset: core::mem::offset_of!(Self, $field),
-                        of: <$type as $crate::describe::Describe>::TYPE,
-                    }),*],
-                });
-        }
-    )*};
+/// What `covered!` does. No reference to the table is made, and no pointer past its end.
+///
+/// # Safety
+/// `pointer` must be null or point to a table that begins with its size. If that covers `offset` and
+/// the field, the field of the type `F` must be there, which is all that the third argument says.
+#[inline]
+pub(crate) unsafe fn covered_field<T, F: Copy>(
+    pointer: *const T,
+    offset: usize,
+    _: fn(&T) -> &F,
+) -> Option<F> {
+    if pointer.is_null() {
+        return None;
+    }
+    // SAFETY: each table begins with its size, and a field is read only if the size covers it.
+    unsafe {
+        let size = pointer.cast::<usize>().read();
+        (size >= offset + size_of::<F>())
+            .then(|| pointer.cast::<u8>().add(offset).cast::<F>().read())
+    }
 }
-
-/// Declares a `u32` with named values. The other side may send any number, hence no Rust `enum`.
-macro_rules! codes {
-    (
-        $(#[$meta:meta])*
-        pub struct $name:ident {
-            $( $(#[$code_meta:meta])* $code:ident = $value:literal, )*
-        }
-    ) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(transparent)]
-        pub struct $name(pub u32);
-
-        impl $name {
-            $( $(#[$code_meta])* pub const $code: Self = Self($value); )*
-
-            /// The constant's name, if the number has one.
-            pub const fn name(self) -> Option<&'static str> {
-                match self.0 {
-                    $( $value => Some(stringify!($code)), )*
-                    _ => None,
-                }
-            }
-        }
-
-        impl core::fmt::Debug for $name {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                match self.name() {
-                    Some(name) => f.write_str(name),
-                    None => write!(f, "{}({})", stringify!($name), self.0),
-                }
-            }
-        }
-
-        impl $crate::describe::Describe for $name {
-            const TYPE: &'static $crate::describe::Type =
-                &$crate::describe::Type::of::<Self>($crate::describe::Kind::Enum {
-                    name: stringify!($name),
-                    repr: <u32 as $crate::describe::Describe>::TYPE,
-                    variants: &[$($crate::describe::Variant {
-                        name: stringify!($code),
-                        value: $value,
-                    }),*],
-                });
-        }
-    };
-}
-
-pub(crate) use {codes, contract};

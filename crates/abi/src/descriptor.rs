@@ -4,18 +4,22 @@
 //!
 //! ```text
 //! contract: version 1; pointer 8 bytes; little-endian
-//! struct Slice: size 16; align 8
-//!   Slice.pointer: offset 0; *const u8
-//! enum Side: size 1; align 1; u8
-//!   Side.Buy: 0
-//! interface OrderBook: version 1; size 24; align 8
-//!   OrderBook.submit: offset 8; fn(&mut self, Order) -> Result<Fill>
+//! struct keyway.Slice: closed; size 16; align 8
+//!   keyway.Slice.pointer: offset 0; *const u8
+//! enum keyway.CallStatus: open; size 4; align 4; u32
+//!   keyway.CallStatus.OK: 0
+//! entry keyway_plugin_v1: fn() -> *const keyway.Library
 //! ```
 //!
-//! [`BASE`] covers the contract without an interface. A typed interface's text begins with it and
-//! goes on with the interface's own types. The SHA-256 of a plugin's text is its ABI hash; this
+//! [`CONTRACT`] is the text of the contract that every plugin has; each interface has a text of its
+//! own, which mentions the contract's types and does not repeat them. What is described is what stands
+//! in the tables, the replies, the context and the elements of slices, not what an author wrote.
+//! The SHA-256 of a text is its ABI hash; this
 //! crate never computes it, since hashing in a `const` runs into the compiler's limit on
 //! long-running evaluation, and since only the text can say what differs: see [`differences`].
+//!
+//! Two texts need not be equal. [`conflicts`] says where one is no later version of the other: what is
+//! `extensible` or `open` may have more at its end, everything else that both have must be equal.
 //!
 //! Over 500 lines, since the text's writer and its reader change together.
 
@@ -23,41 +27,26 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
-use crate::describe::Type;
+use crate::describe::{Describe, Type};
+use crate::table::{Entry, Library};
 use crate::writer::Writer;
 
-/// The descriptor of the base contract, which every plugin's text begins with.
-pub const BASE: &str = {
-    const LENGTH: usize = length(None);
-    const BYTES: [u8; LENGTH] = text(None);
+/// The descriptor of the contract.
+pub const CONTRACT: &str = {
+    const LENGTH: usize = Writer::<0>::contract(Library::TYPE, Entry::TYPE).length();
+    const BYTES: [u8; LENGTH] = Writer::contract(Library::TYPE, Entry::TYPE).bytes();
     as_text(&BYTES)
 };
 
-/// The part of a plugin's descriptor that describes the base contract, whatever its version: all
-/// lines up to the last one of `PluginVTable`. A host that knows no interface compares it with
-/// [`BASE`]; one that loads plugins of a typed interface compares the whole text.
-pub fn base_of(text: &str) -> &str {
-    let mut length = 0;
-    let mut in_table = false;
-    for line in text.split_inclusive('\n') {
-        if in_table && !line.starts_with(' ') {
-            return &text[..length];
-        }
-        in_table |= line.starts_with("struct PluginVTable:");
-        length += line.len();
-    }
-    text
-}
-
-/// Length in bytes of the descriptor with `interface`.
-pub const fn length(interface: Option<&Type>) -> usize {
+/// Length in bytes of the descriptor of `interface`.
+pub const fn length(interface: &Type) -> usize {
     // A writer without room only counts.
-    Writer::<0>::write(interface).length()
+    Writer::<0>::interface(interface).length()
 }
 
-/// The descriptor with `interface`; `N` is its [`length`].
-pub const fn text<const N: usize>(interface: Option<&Type>) -> [u8; N] {
-    Writer::write(interface).bytes()
+/// The descriptor of `interface`; `N` is its [`length`].
+pub const fn text<const N: usize>(interface: &Type) -> [u8; N] {
+    Writer::interface(interface).bytes()
 }
 
 /// The text of what [`text`] made.
@@ -71,7 +60,7 @@ pub const fn as_text(bytes: &[u8]) -> &str {
 /// One line on which two descriptors disagree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Difference<'a> {
-    /// What the line is about: `PluginVTable.invoke`, `struct Order`.
+    /// What the line is about: `Library.invoke`, `struct Order`.
     pub name: &'a str,
     /// The rest of the host's line, if it has one.
     pub host: Option<&'a str>,
@@ -80,7 +69,7 @@ pub struct Difference<'a> {
 }
 
 impl fmt::Display for Difference<'_> {
-    /// `PluginVTable.invoke: host offset 24, plugin offset 32`: parts on which both agree are left
+    /// `Library.invoke: host offset 24, plugin offset 32`: parts on which both agree are left
     /// out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, host, plugin } = self;
@@ -111,6 +100,26 @@ fn parts_not_in(f: &mut fmt::Formatter<'_>, line: &str, other: &str) -> fmt::Res
     if separator.is_empty() { f.write_str(line) } else { Ok(()) }
 }
 
+/// What an interface's text says of one of its functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FunctionLine<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Whether it takes the instance shared.
+    pub is_shared: bool,
+}
+
+/// The function at a place of the interface that `text` describes, 0 being the first.
+pub fn function(text: &str, place: u32) -> Option<FunctionLine<'_>> {
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("interface "));
+    lines.next()?;
+    let line = lines.nth(usize::try_from(place).ok()?)?;
+    let (path, rest) = line.strip_prefix("  ")?.split_once(": ")?;
+    let (_, name) = path.split_once('.')?;
+    let (_, how) = rest.split_once("; ")?;
+    Some(FunctionLine { name, is_shared: how.starts_with("shared; ") })
+}
+
 /// Where the plugin's descriptor differs from the host's, in the host's order, then what only the
 /// plugin has, in the plugin's order. Texts that differ in nothing but the order of their lines
 /// yield one difference that says so. Empty if and only if the texts are equal.
@@ -139,6 +148,77 @@ pub fn differences<'a>(host: &'a str, plugin: &'a str) -> Vec<Difference<'a>> {
     found
 }
 
+/// Where neither text is a later version of the other: all that keeps a host of the one from using a
+/// plugin of the other. Empty for equal texts, and for those of which one has more at the end of what
+/// may grow.
+pub fn conflicts<'a>(host: &'a str, plugin: &'a str) -> Vec<Difference<'a>> {
+    if host == plugin {
+        return Vec::new();
+    }
+    let (in_host, in_plugin) = (blocks(host), blocks(plugin));
+    let others: BTreeMap<_, _> = in_plugin.iter().map(|block| (block.name, block)).collect();
+    let mut found = Vec::new();
+    for block in &in_host {
+        if let Some(other) = others.get(block.name) {
+            compare(block, other, &mut found);
+        }
+    }
+    // Without these two nothing is known of the other side.
+    for name in [in_host.first(), in_host.last()].into_iter().flatten().map(|block| block.name) {
+        if !others.contains_key(name) {
+            let line = in_host.iter().find(|block| block.name == name).map(|block| block.line);
+            found.push(Difference { name, host: line, plugin: None });
+        }
+    }
+    found
+}
+
+/// A type with its members, or a line that has none.
+struct Block<'a> {
+    name: &'a str,
+    line: &'a str,
+    members: Vec<(&'a str, &'a str)>,
+}
+
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    for line in text.lines() {
+        let (name, rest) = entry(line);
+        match blocks.last_mut() {
+            Some(block) if line.starts_with(' ') => block.members.push((name, rest)),
+            _ => blocks.push(Block { name, line: rest, members: Vec::new() }),
+        }
+    }
+    blocks
+}
+
+fn compare<'a>(host: &Block<'a>, plugin: &Block<'a>, found: &mut Vec<Difference<'a>>) {
+    if host.line != plugin.line {
+        let (line, other) = (Some(host.line), Some(plugin.line));
+        found.push(Difference { name: host.name, host: line, plugin: other });
+    }
+    let grows = |line: &str| ["extensible", "open"].contains(&line.split(';').next().unwrap_or(""));
+    let grows = grows(host.line) && grows(plugin.line);
+    let common = host.members.len().min(plugin.members.len());
+    for (of_host, of_plugin) in host.members[..common].iter().zip(&plugin.members[..common]) {
+        if of_host.0 == of_plugin.0 && of_host.1 != of_plugin.1 {
+            let (line, other) = (Some(of_host.1), Some(of_plugin.1));
+            found.push(Difference { name: of_host.0, host: line, plugin: other });
+        } else if of_host.0 != of_plugin.0 {
+            found.push(Difference { name: of_host.0, host: Some(of_host.1), plugin: None });
+            found.push(Difference { name: of_plugin.0, host: None, plugin: Some(of_plugin.1) });
+        }
+    }
+    if !grows {
+        for (name, line) in &host.members[common..] {
+            found.push(Difference { name, host: Some(line), plugin: None });
+        }
+        for (name, line) in &plugin.members[common..] {
+            found.push(Difference { name, host: None, plugin: Some(line) });
+        }
+    }
+}
+
 /// The name before the first `: `, and the rest.
 fn entry(line: &str) -> (&str, &str) {
     let line = line.trim_start();
@@ -150,13 +230,17 @@ mod tests {
     use alloc::string::ToString;
 
     use super::*;
-    use crate::describe::{Describe, Field, Function, Kind, Variant};
+    use crate::describe::{Field, Function, Growth, Kind, Variant};
 
     const SIDE: Type = Type::new(
         Kind::Enum {
             name: "Side",
             repr: u8::TYPE,
-            variants: &[Variant { name: "Buy", value: 0 }, Variant { name: "Sell", value: -1 }],
+            growth: Growth::Closed,
+            variants: &[
+                Variant { name: "Buy", value: 0, docs: "" },
+                Variant { name: "Sell", value: -1, docs: "" },
+            ],
         },
         1,
         1,
@@ -165,16 +249,18 @@ mod tests {
     const fn order(first: &'static str, second: &'static str) -> Type {
         const FIELDS: [[Field; 2]; 2] = [
             [
-                Field { name: "price", offset: 0, of: u64::TYPE },
-                Field { name: "quantity", offset: 8, of: u64::TYPE },
+                Field { name: "price", offset: 0, of: u64::TYPE, docs: "" },
+                Field { name: "quantity", offset: 8, of: u64::TYPE, docs: "" },
             ],
             [
-                Field { name: "quantity", offset: 0, of: u64::TYPE },
-                Field { name: "price", offset: 8, of: u64::TYPE },
+                Field { name: "quantity", offset: 0, of: u64::TYPE, docs: "" },
+                Field { name: "price", offset: 8, of: u64::TYPE, docs: "" },
             ],
         ];
         let swapped = first.len() > second.len();
-        Type::new(Kind::Struct { name: "Order", fields: &FIELDS[swapped as usize] }, 16, 8)
+        let fields = &FIELDS[swapped as usize];
+        let kind = Kind::Struct { name: "Order", parameter: None, growth: Growth::Closed, fields };
+        Type::new(kind, 16, 8)
     }
 
     macro_rules! interface {
@@ -182,15 +268,17 @@ mod tests {
             const ORDER: Type = $order;
             const BOOK: Type = Type::new(
                 Kind::Interface {
+                    id: "market/Book",
                     name: "Book",
                     version: 3,
+                    growth: Growth::Closed,
                     functions: &[
                         Function {
                             name: "submit",
                             offset: 8,
                             exclusive: true,
                             arguments: &[&ORDER, &SIDE],
-                            returns: &Type::new(Kind::Fallible(&ORDER), 0, 1),
+                            returns: &ORDER,
                         },
                         Function {
                             name: "reset",
@@ -208,8 +296,8 @@ mod tests {
                 24,
                 8,
             );
-            const LENGTH: usize = length(Some(&BOOK));
-            const BYTES: [u8; LENGTH] = text(Some(&BOOK));
+            const LENGTH: usize = length(&BOOK);
+            const BYTES: [u8; LENGTH] = text(&BOOK);
             as_text(&BYTES)
         }};
     }
@@ -218,23 +306,19 @@ mod tests {
     const SWAPPED: &str = interface!(order("quantity", "price"));
 
     #[test]
-    fn an_interface_follows_the_base_contract() {
-        let own = PLAIN.strip_prefix(BASE).expect("the base comes first");
+    fn an_interface_has_a_text_of_its_own() {
         let expected = "\
-struct Order: size 16; align 8
+struct Order: closed; size 16; align 8
   Order.price: offset 0; u64
   Order.quantity: offset 8; u64
-enum Side: size 1; align 1; u8
+enum Side: closed; size 1; align 1; u8
   Side.Buy: 0
   Side.Sell: -1
-interface Book: size 24; align 8; version 3
-  Book.submit: offset 8; fn(&mut self, Order, Side) -> Result<Order>
-  Book.reset: offset 16; fn(&self, &[Order])
+interface Book: closed; size 24; align 8; id market/Book; version 3
+  Book.submit: offset 8; exclusive; fn(Order, Side) -> Order
+  Book.reset: offset 16; shared; fn(keyway.Slice<Order>)
 ";
-        assert_eq!(own, expected);
-        assert_eq!(base_of(PLAIN), BASE);
-        assert_eq!(base_of(BASE), BASE);
-        assert_eq!(base_of(""), "");
+        assert_eq!(PLAIN, expected);
     }
 
     #[test]
@@ -261,5 +345,71 @@ interface Book: size 24; align 8; version 3
         check("", "a: 1", &["a: host has none, plugin 1"]);
         check("a: 1", "a: 1; 2", &["a: host 1, plugin 2"]);
         check("a: 1\nb: 2", "b: 2\na: 1", &["the same lines in another order or number"]);
+    }
+
+    const TABLE: &str = "\
+contract: version 1
+struct T: extensible; align 8
+  T.size: offset 0; usize
+  T.log: offset 8; fn(L)
+enum L: open; size 4; align 4; u32
+  L.ERROR: 1
+  L.WARN: 2
+struct R: closed; size 8; align 4
+  R.status: offset 0; u32
+  R.value: offset 4; u32
+entry e: fn() -> *const T
+";
+
+    #[test]
+    fn what_may_grow_may_be_longer_on_either_side() {
+        let grown = TABLE
+            .replace("fn(L)\n", "fn(L)\n  T.clock: offset 16; fn() -> N\n")
+            .replace("L.WARN: 2\n", "L.WARN: 2\n  L.INFO: 3\n")
+            .replace("entry", "struct N: closed; size 1; align 1\n  N.n: offset 0; u8\nentry");
+        assert_eq!(conflicts(TABLE, &grown), []);
+        assert_eq!(conflicts(&grown, TABLE), []);
+        assert_ne!(differences(TABLE, &grown), []);
+    }
+
+    #[test]
+    fn every_other_growth_is_a_conflict() {
+        let check = |from: &str, to: &str, expected: &[&str]| {
+            let other = TABLE.replace(from, to);
+            assert_ne!(other, TABLE);
+            let lines: Vec<_> = conflicts(TABLE, &other).iter().map(ToString::to_string).collect();
+            assert_eq!(lines, expected);
+            assert_eq!(conflicts(&other, TABLE).len(), expected.len());
+        };
+        check("version 1", "version 2", &["contract: host version 1, plugin version 2"]);
+        // In front of what is there, and in its place.
+        check(
+            "  T.log: offset 8; fn(L)",
+            "  T.clock: offset 8; fn()\n  T.log: offset 16; fn(L)",
+            &[
+                "T.log: host offset 8; fn(L), plugin has none",
+                "T.clock: host has none, plugin offset 8; fn()",
+            ],
+        );
+        check("fn(L)\n", "fn(L) -> u8\n", &["T.log: host fn(L), plugin fn(L) -> u8"]);
+        check(
+            "  R.value: offset 4; u32\n",
+            "  R.value: offset 4; u32\n  R.more: offset 8; u32\n",
+            &["R.more: host has none, plugin offset 8; u32"],
+        );
+        check("size 8", "size 16", &["struct R: host size 8, plugin size 16"]);
+        check("  L.WARN: 2", "  L.WARN: 3", &["L.WARN: host 2, plugin 3"]);
+        check(
+            "  L.WARN: 2",
+            "  L.NOTE: 2",
+            &["L.WARN: host 2, plugin has none", "L.NOTE: host has none, plugin 2"],
+        );
+        check("T: extensible", "T: closed", &["struct T: host extensible, plugin closed"]);
+        check(
+            "const T\n",
+            "const R\n",
+            &["entry e: host fn() -> *const T, plugin fn() -> *const R"],
+        );
+        assert_eq!(conflicts(TABLE, "").len(), 2, "a text that has nothing of the host's");
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Each function of an interface's table is
 //! `fn(*mut Instance, *const CallContext, wire arguments…, *mut ErrorReport) -> Reply<wire result>`.
+//! What an argument borrows, it borrows for the time of a [`Call`]: an author who asks for more gets
+//! a compile error, by whatever name the type is written.
 //! The wire form of a type has a value for every bit pattern, because the other side may be wrong:
 //! a `bool` crosses as `u8`, an enum as its integer, a struct as bytes that are checked before they
 //! are read, and text is checked to be UTF-8. A result comes back by value beside the status, so a
@@ -11,16 +13,21 @@
 //! Structs and enums get these traits from `#[derive(Layout)]`, interfaces from `#[interface]`, both
 //! of `keyway-sdk`; nobody writes them by hand.
 
+mod types;
+
+use alloc::vec::Vec;
 use core::marker::PhantomData;
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, offset_of};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::slice;
 
-use crate::call::{CallContext, CallError, CallStatus, Context, ErrorReport, PluginError};
-use crate::describe::{Describe, Kind, Type};
-use crate::memory::{OwnedBuffer, Slice, Text};
+use crate::call::{Call, CallError, CallStatus, Context, ErrorReport, PluginError, RawContext};
+use crate::describe::{Describe, Field, Growth, Kind, Type};
+use crate::encoding::{self, Caller, Incoming, Malformed, Reader, Stop};
+use crate::memory::OwnedBuffer;
 use crate::table::Instance;
+
+pub(crate) use types::as_it_is;
 
 /// Plain data with the same layout on both sides: what a slice or a struct that crosses is made of.
 ///
@@ -44,6 +51,11 @@ pub unsafe trait Layout: Describe + Copy + 'static {
 }
 
 /// A type that an argument of an interface's function can have.
+///
+/// # Safety
+/// `TYPE` must describe `Wire`. `lift` must accept what any side may send that keeps to that
+/// description, and what it gives must borrow for no longer than the call. `encode` must be given
+/// unless `TYPE` is plain data that describes the type itself too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't cross the plugin boundary as an argument",
     label = "can't be an argument",
@@ -52,11 +64,13 @@ pub unsafe trait Layout: Describe + Copy + 'static {
     note = "the two sides have separate allocators and may come from different compilers: a type \
             such as `String`, `Vec<T>` or `Box<T>` has no layout that both agree on"
 )]
-pub trait Argument: Sized {
-    /// Its description.
+pub unsafe trait Argument: Sized {
+    /// The description of what crosses.
     const TYPE: &'static Type;
     /// The form in which it crosses.
     type Wire;
+    /// What the callee gets for the time of a call.
+    type Lifted<'call>;
 
     /// The caller's half.
     fn lower(self) -> Self::Wire;
@@ -65,11 +79,73 @@ pub trait Argument: Sized {
     ///
     /// # Safety
     /// `wire` must come from [`lower`](Self::lower) of the same type on the other side; what it
-    /// borrows must outlive the result.
-    unsafe fn lift(wire: Self::Wire) -> Option<Self>;
+    /// borrows must outlive `call`.
+    unsafe fn lift<'call>(wire: Self::Wire, call: &'call Call) -> Option<Self::Lifted<'call>>;
+
+    /// What a decoded argument borrows from.
+    type Held: Default;
+
+    /// Appends the argument as bytes.
+    fn encode(&self, output: &mut Vec<u8>) {
+        // SAFETY: without a function of its own the type is what is described.
+        unsafe { encoding::write(Self::TYPE, (&raw const *self).cast(), output) }
+    }
+
+    /// The form in which it crosses, from bytes. It borrows from `held` and from the bytes.
+    ///
+    /// # Errors
+    /// The bytes are no value of this type.
+    fn decode(input: &mut Reader<'_>, held: &mut Self::Held) -> Result<Self::Wire, Malformed>;
+
+    /// Appends what the callee changed.
+    fn give_back(_: &Self::Held, _: &mut Vec<u8>) {}
+
+    /// Changes the argument to what [`give_back`](Self::give_back) wrote.
+    ///
+    /// # Errors
+    /// The bytes are something else.
+    fn take_back(&mut self, _: &mut Reader<'_>) -> Result<(), Malformed> {
+        Ok(())
+    }
+}
+
+/// What an argument named `Context` can be: the context of the call, which is no argument of the C
+/// function but comes with each.
+///
+/// # Safety
+/// `of_call` must be that context, for no longer than the call.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not the context of the call, which is what `Context` means here",
+    label = "another type named `Context`",
+    note = "import it under another name: `use other::Context as OtherContext`"
+)]
+pub unsafe trait ContextArgument {
+    /// What the callee gets for the time of a call.
+    type Lifted<'call>;
+
+    /// The context behind the pointer that came with a call.
+    ///
+    /// # Safety
+    /// As for [`Context::of_call`].
+    unsafe fn of_call<'call>(pointer: *const RawContext, call: &'call Call) -> Self::Lifted<'call>;
+}
+
+// SAFETY: it is what `Context` itself says.
+unsafe impl ContextArgument for Context<'_> {
+    type Lifted<'call> = Context<'call>;
+
+    #[inline]
+    unsafe fn of_call<'call>(pointer: *const RawContext, call: &'call Call) -> Context<'call> {
+        // SAFETY: the caller makes the same promise.
+        unsafe { Context::of_call(pointer, call) }
+    }
 }
 
 /// A type that the result of an interface's function can have.
+///
+/// # Safety
+/// `TYPE` must describe `Wire`, and `lift` must accept what any side may send that keeps to it. `encode`
+/// and `decode` must be given unless `TYPE` is plain data.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't cross the plugin boundary as a result",
     label = "can't be a result",
@@ -78,8 +154,8 @@ pub trait Argument: Sized {
     note = "a result can't borrow: who would say for how long? Return an `OwnedBuffer`, or fill a \
             `&mut [T]` of the caller"
 )]
-pub trait Returned: Sized {
-    /// Its description.
+pub unsafe trait Returned: Sized {
+    /// The description of what crosses.
     const TYPE: &'static Type;
     /// The form in which it crosses.
     type Wire;
@@ -98,6 +174,63 @@ pub trait Returned: Sized {
     /// `wire` must come from [`lower`](Self::lower) of the same type on the other side, in a
     /// plugin that stays loaded during `'a`.
     unsafe fn lift<'a>(wire: Self::Wire) -> Option<Self::Host<'a>>;
+
+    /// Appends the result as bytes.
+    ///
+    /// # Safety
+    /// `wire` must come from [`lower`](Self::lower) of the same type.
+    unsafe fn encode(wire: Self::Wire, output: &mut Vec<u8>) {
+        // SAFETY: without a function of its own the wire form is plain data.
+        unsafe { encoding::write(Self::TYPE, (&raw const wire).cast(), output) }
+    }
+
+    /// The result from bytes.
+    ///
+    /// # Errors
+    /// The bytes are no value of this type.
+    fn decode<'a>(input: &mut Reader<'_>) -> Result<Self::Host<'a>, Malformed> {
+        // SAFETY: without a function of its own the wire form is plain data, and borrows nothing.
+        let value = unsafe { Self::lift(input.plain(Self::TYPE)?) };
+        value.ok_or_else(|| input.malformed("no value of the type"))
+    }
+}
+
+/// The description of an argument as it crosses, for `#[interface]`.
+pub const fn argument<A: Argument>() -> &'static Type {
+    assert!(A::TYPE.size() == size_of::<A::Wire>(), "an argument crosses as what is described");
+    A::TYPE
+}
+
+/// The description of what a function that returns `R` replies, for `#[interface]`.
+pub const fn reply<R: Returned>() -> &'static Type {
+    ReplyOf::<R>::TYPE
+}
+
+struct ReplyOf<R>(PhantomData<R>);
+
+impl<R: Returned> ReplyOf<R> {
+    const TYPE: &'static Type = {
+        assert!(R::TYPE.size() == size_of::<R::Wire>(), "a result crosses as what is described");
+        &Type::of::<Reply<R::Wire>>(Kind::Struct {
+            name: "keyway.Reply",
+            parameter: Some(R::TYPE),
+            growth: Growth::Closed,
+            // C has no field of size zero.
+            fields: if R::TYPE.size() == 0 {
+                &[Self::STATUS]
+            } else {
+                &[Self::STATUS, Self::VALUE]
+            },
+        })
+    };
+    const STATUS: Field = Field {
+        name: "status",
+        offset: offset_of!(Reply<R::Wire>, status),
+        of: <CallStatus as Describe>::TYPE,
+        docs: "",
+    };
+    const VALUE: Field =
+        Field { name: "value", offset: offset_of!(Reply<R::Wire>, value), of: R::TYPE, docs: "" };
 }
 
 /// What a function of an interface returns: a status and, if it is `OK`, the result.
@@ -123,26 +256,64 @@ impl<T> Reply<T> {
     }
 }
 
+/// What a function answers that the other side's version of the interface does not have.
+///
+/// # Safety
+/// `report` must be valid for writes.
+#[cold]
+pub unsafe fn missing<T>(report: *mut ErrorReport) -> Reply<T> {
+    let message = "the other side's version does not have this function";
+    let message = message.as_bytes().to_vec().into();
+    // SAFETY: the caller vouches for the report.
+    unsafe { report.write(ErrorReport { code: 0, message }) };
+    Reply::failed(CallStatus::UNSUPPORTED)
+}
+
 /// A trait that `#[interface]` made callable across the boundary; implemented by `dyn Trait`.
 ///
 /// # Safety
-/// `DESCRIPTOR` must describe `Table`, and `Table` must be `repr(C)` and begin with its size.
+/// `DESCRIPTOR` must describe `Table`; `Table` must be `repr(C)`, begin with its size, and have
+/// nothing else but pointers to functions. If `IS_SHARED`, none of them takes the instance
+/// exclusively. A proxy can't be made from a reference to another one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no interface",
     note = "an interface is `dyn Trait` of a trait marked `#[interface]`"
 )]
-pub unsafe trait Interface {
-    /// The trait's name.
-    const NAME: &'static str;
-    /// The layout descriptor of the base contract and this interface.
+pub unsafe trait Interface: 'static {
+    /// The id that both sides know it by.
+    const ID: &'static str;
+    /// Its version, which is raised by hand when a function comes to mean something else.
+    const VERSION: u32;
+    /// Its layout descriptor.
     const DESCRIPTOR: &'static str;
+    /// What its author wrote, for messages: a line for each function.
+    const SIGNATURE: &'static str;
+    /// Whether all functions take the instance shared.
+    const IS_SHARED: bool;
     /// Its table of functions.
     type Table: 'static;
+    /// A table whose functions all answer that they are not there.
+    const MISSING: Self::Table;
     /// What a host calls its functions on.
     type Proxy<'a>;
 
     /// A proxy that calls through `remote`.
     fn proxy(remote: Remote<'_, Self::Table>) -> Self::Proxy<'_>;
+
+    /// What calls its functions by bytes.
+    type Encoded<'a>;
+
+    /// A proxy that calls by bytes.
+    fn encoded(caller: Caller<'_>) -> Self::Encoded<'_>;
+
+    /// Decodes the arguments of a call, calls the function, and encodes what it gave.
+    ///
+    /// # Errors
+    /// There is no such function, the bytes are no arguments of it, or it gave no result.
+    ///
+    /// # Safety
+    /// As for calling that function of `table`.
+    unsafe fn dispatch(table: &Self::Table, call: &mut Incoming<'_>) -> Result<Vec<u8>, Stop>;
 }
 
 /// An instance in another binary, the table to call it through, and the context of those calls.
@@ -189,7 +360,7 @@ impl<'a, T> Remote<'a, T> {
 
     /// The context, as the second argument of each function.
     #[inline]
-    pub const fn context(&self) -> *const CallContext {
+    pub const fn context(&self) -> *const RawContext {
         self.context.as_pointer()
     }
 
@@ -237,240 +408,5 @@ impl Deref for Buffer<'_> {
 impl AsRef<[u8]> for Buffer<'_> {
     fn as_ref(&self) -> &[u8] {
         self
-    }
-}
-
-macro_rules! scalars {
-    ($($type:ty),*) => {$(
-        // SAFETY: every bit pattern of a number is one.
-        unsafe impl Layout for $type {
-            const ANY_BITS: bool = true;
-
-            #[inline]
-            unsafe fn is_valid(_: *const Self) -> bool {
-                true
-            }
-        }
-
-        impl Argument for $type {
-            const TYPE: &'static Type = <Self as Describe>::TYPE;
-            type Wire = Self;
-
-            #[inline]
-            fn lower(self) -> Self {
-                self
-            }
-
-            #[inline]
-            unsafe fn lift(wire: Self) -> Option<Self> {
-                Some(wire)
-            }
-        }
-
-        impl Returned for $type {
-            const TYPE: &'static Type = <Self as Describe>::TYPE;
-            type Wire = Self;
-            type Host<'a> = Self;
-
-            #[inline]
-            fn lower(self) -> Result<Self, PluginError> {
-                Ok(self)
-            }
-
-            #[inline]
-            unsafe fn lift<'a>(wire: Self) -> Option<Self::Host<'a>> {
-                Some(wire)
-            }
-        }
-    )*};
-}
-
-scalars! { u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64 }
-
-// SAFETY: a `bool` is a byte that is 0 or 1.
-unsafe impl Layout for bool {
-    const ANY_BITS: bool = false;
-
-    #[inline]
-    unsafe fn is_valid(at: *const Self) -> bool {
-        // SAFETY: the caller vouches for the byte.
-        unsafe { at.cast::<u8>().read() <= 1 }
-    }
-}
-
-impl Argument for bool {
-    const TYPE: &'static Type = <Self as Describe>::TYPE;
-    type Wire = u8;
-
-    #[inline]
-    fn lower(self) -> u8 {
-        u8::from(self)
-    }
-
-    #[inline]
-    unsafe fn lift(wire: u8) -> Option<Self> {
-        match wire {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-}
-
-impl Returned for bool {
-    const TYPE: &'static Type = <Self as Describe>::TYPE;
-    type Wire = u8;
-    type Host<'a> = Self;
-
-    #[inline]
-    fn lower(self) -> Result<u8, PluginError> {
-        Ok(u8::from(self))
-    }
-
-    #[inline]
-    unsafe fn lift<'a>(wire: u8) -> Option<Self::Host<'a>> {
-        // SAFETY: a byte is all that this needs.
-        unsafe { <Self as Argument>::lift(wire) }
-    }
-}
-
-// SAFETY: an array is valid if each element is.
-unsafe impl<T: Layout, const N: usize> Layout for [T; N] {
-    const ANY_BITS: bool = T::ANY_BITS;
-
-    #[inline]
-    unsafe fn is_valid(at: *const Self) -> bool {
-        // SAFETY: the caller vouches for all elements.
-        unsafe { all_valid(at.cast::<T>(), N) }
-    }
-}
-
-/// Whether `length` elements at `first` are values.
-///
-/// # Safety
-/// As for [`Layout::is_valid`], for each element.
-#[inline]
-unsafe fn all_valid<T: Layout>(first: *const T, length: usize) -> bool {
-    // SAFETY: the caller vouches for each element.
-    T::ANY_BITS || (0..length).all(|at| unsafe { T::is_valid(first.add(at)) })
-}
-
-impl<T: Layout> Argument for &[T] {
-    const TYPE: &'static Type = &Type::of::<Slice>(Kind::Slice { mutable: false, of: T::TYPE });
-    type Wire = Slice;
-
-    #[inline]
-    fn lower(self) -> Slice {
-        Slice::new(self)
-    }
-
-    #[inline]
-    unsafe fn lift(wire: Slice) -> Option<Self> {
-        let first = wire.pointer.cast::<T>();
-        // SAFETY: the caller lowered a slice of `T` that outlives the call; its elements are
-        // checked before they are read as `T`.
-        unsafe { all_valid(first, wire.length).then(|| slice::from_raw_parts(first, wire.length)) }
-    }
-}
-
-impl<T: Layout> Argument for &mut [T] {
-    const TYPE: &'static Type = {
-        // The callee's values would have to be checked after the call, when it is too late: the
-        // caller's slice already holds them.
-        assert!(
-            T::ANY_BITS,
-            "`&mut [T]` crosses only if every bit pattern is a `T`: no `bool` or enum inside"
-        );
-        &Type::of::<Slice>(Kind::Slice { mutable: true, of: T::TYPE })
-    };
-    type Wire = Slice;
-
-    #[inline]
-    fn lower(self) -> Slice {
-        Slice::new_mut(self)
-    }
-
-    #[inline]
-    unsafe fn lift(wire: Slice) -> Option<Self> {
-        let first = wire.pointer.cast::<T>().cast_mut();
-        // SAFETY: the caller lowered an exclusive slice of `T` that outlives the call, and every
-        // bit pattern is a `T`.
-        Some(unsafe { slice::from_raw_parts_mut(first, wire.length) })
-    }
-}
-
-impl Argument for &str {
-    const TYPE: &'static Type = &Type::of::<Text>(Kind::Scalar("&str"));
-    type Wire = Text;
-
-    #[inline]
-    fn lower(self) -> Text {
-        Text::new(self)
-    }
-
-    #[inline]
-    unsafe fn lift(wire: Text) -> Option<Self> {
-        // SAFETY: the caller lowered text that outlives the call; that it is UTF-8 is checked.
-        unsafe { wire.get() }
-    }
-}
-
-impl Argument for OwnedBuffer {
-    const TYPE: &'static Type = <Self as Describe>::TYPE;
-    type Wire = Self;
-
-    fn lower(self) -> Self {
-        self
-    }
-
-    unsafe fn lift(wire: Self) -> Option<Self> {
-        Some(wire)
-    }
-}
-
-impl Returned for OwnedBuffer {
-    const TYPE: &'static Type = <Self as Describe>::TYPE;
-    type Wire = Self;
-    type Host<'a> = Buffer<'a>;
-
-    fn lower(self) -> Result<Self, PluginError> {
-        Ok(self)
-    }
-
-    unsafe fn lift<'a>(wire: Self) -> Option<Buffer<'a>> {
-        Some(Buffer { bytes: wire, plugin: PhantomData })
-    }
-}
-
-impl Returned for () {
-    const TYPE: &'static Type = <Self as Describe>::TYPE;
-    type Wire = Self;
-    type Host<'a> = Self;
-
-    #[inline]
-    fn lower(self) -> Result<Self, PluginError> {
-        Ok(())
-    }
-
-    #[inline]
-    unsafe fn lift<'a>((): Self) -> Option<Self::Host<'a>> {
-        Some(())
-    }
-}
-
-impl<T: Returned> Returned for Result<T, PluginError> {
-    const TYPE: &'static Type = &Type::of::<Reply<T::Wire>>(Kind::Fallible(T::TYPE));
-    type Wire = T::Wire;
-    type Host<'a> = T::Host<'a>;
-
-    #[inline]
-    fn lower(self) -> Result<T::Wire, PluginError> {
-        self.and_then(T::lower)
-    }
-
-    #[inline]
-    unsafe fn lift<'a>(wire: T::Wire) -> Option<T::Host<'a>> {
-        // SAFETY: the caller's promise is the same.
-        unsafe { T::lift(wire) }
     }
 }

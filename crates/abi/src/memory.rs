@@ -1,63 +1,124 @@
 //! Bytes that cross: borrowed for the time of a call, or owned and freed by their maker.
 
 use alloc::vec::Vec;
+use core::ffi::c_void;
 use core::fmt;
-use core::mem::ManuallyDrop;
+use core::mem::{ManuallyDrop, offset_of};
 use core::ops::Deref;
+use core::ptr::NonNull;
 use core::{ptr, slice};
 
-use crate::describe::contract;
+use crate::describe::{Describe, Field, Growth, Kind, Type, contract};
+use crate::table::{Method, Offer};
+
+/// Elements that the caller owns and the callee may use until it returns.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Slice<T> {
+    /// The first element; anything, null too, if there is none.
+    pub pointer: *const T,
+    /// How many elements.
+    pub length: usize,
+}
+
+impl<T> Clone for Slice<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Slice<T> {}
+
+// SAFETY: the layout of the struct is described beside its elements' type.
+unsafe impl<T: Describe> Describe for Slice<T> {
+    const TYPE: &'static Type = &Type::of::<Self>(Kind::Slice { mutable: false, of: T::TYPE });
+}
+
+/// The layout of every slice, whatever its elements are.
+pub(crate) const SLICE: &Type = &Type::of::<Slice<u8>>(Kind::Struct {
+    name: "keyway.Slice",
+    parameter: None,
+    growth: Growth::Closed,
+    fields: &[
+        Field {
+            name: "pointer",
+            offset: offset_of!(Slice<u8>, pointer),
+            of: <*const c_void as Describe>::TYPE,
+            docs: "",
+        },
+        Field { name: "length", offset: offset_of!(Slice<u8>, length), of: usize::TYPE, docs: "" },
+    ],
+});
 
 contract! {
-    /// Elements that the caller owns and the callee may use until it returns.
-    #[derive(Debug, Clone, Copy)]
-    pub struct Slice {
-        /// The first element. Never null and always aligned, even when there is no element.
-        pub pointer: *const u8,
-        /// How many elements.
-        pub length: usize,
-    }
-
     /// UTF-8 that the caller owns and the callee may use until it returns.
     #[derive(Debug, Clone, Copy)]
-    pub struct Text {
-        /// The first byte. Never null, even when there is none.
+    closed struct Text {
+        /// The first byte; anything, null too, if there is none.
         pub pointer: *const u8,
         /// How many bytes.
         pub length: usize,
     }
 
     /// Bytes that one side made and the other uses; dropping it frees them on their maker's side.
-    pub struct OwnedBuffer {
-        /// The first byte; any pointer if `length` is 0.
-        pub pointer: *mut u8,
+    closed struct OwnedBuffer {
+        /// The first byte; anything, null too, if `length` is 0.
+        pointer: *mut u8,
         /// How many bytes.
-        pub length: usize,
+        length: usize,
         /// How many bytes were allocated; only `free` uses it.
-        pub capacity: usize,
+        capacity: usize,
         /// Frees `pointer`, given the three fields above. Null if there is nothing to free.
-        pub free: Option<unsafe extern "C" fn(*mut u8, usize, usize)>,
+        free: Option<unsafe extern "C" fn(*mut u8, usize, usize)>,
     }
 }
 
-impl Slice {
+impl<T> Slice<T> {
     /// Borrows `elements`. The result carries no lifetime: it must not be used for longer.
-    pub const fn new<T>(elements: &[T]) -> Self {
-        Self { pointer: elements.as_ptr().cast(), length: elements.len() }
+    pub const fn new(elements: &[T]) -> Self {
+        Self { pointer: elements.as_ptr(), length: elements.len() }
     }
 
     /// Borrows `elements` for the callee to change.
-    pub const fn new_mut<T>(elements: &mut [T]) -> Self {
-        Self { pointer: elements.as_mut_ptr().cast_const().cast(), length: elements.len() }
+    pub const fn new_mut(elements: &mut [T]) -> Self {
+        Self { pointer: elements.as_mut_ptr().cast_const(), length: elements.len() }
     }
 
-    /// The bytes.
+    /// The first element as Rust wants it, never null; `None` if there should be some elements and the
+    /// pointer is null.
+    #[inline]
+    pub(crate) const fn first(self) -> Option<NonNull<T>> {
+        if self.length == 0 {
+            return Some(NonNull::dangling());
+        }
+        NonNull::new(self.pointer.cast_mut())
+    }
+
+    /// The elements; none if the pointer is null.
     ///
     /// # Safety
-    /// `pointer` must point to `length` initialized bytes that nobody changes during `'a`.
-    pub const unsafe fn bytes<'a>(self) -> &'a [u8] {
-        // SAFETY: the caller vouches for pointer, length and lifetime.
-        unsafe { slice::from_raw_parts(self.pointer, self.length) }
+    /// A `pointer` that is not null must be aligned and point to `length` initialized elements that
+    /// nobody changes during `'a`.
+    pub const unsafe fn elements<'a>(self) -> &'a [T] {
+        match self.first() {
+            // SAFETY: the caller vouches for pointer, length and lifetime.
+            Some(first) => unsafe { slice::from_raw_parts(first.as_ptr(), self.length) },
+            None => &[],
+        }
+    }
+}
+
+impl Slice<*const Offer> {
+    /// A list of what never moves.
+    pub const fn of_offers(list: &'static [&'static Offer]) -> Self {
+        Self { pointer: list.as_ptr().cast(), length: list.len() }
+    }
+}
+
+impl Slice<*const Method> {
+    /// A list of what never moves.
+    pub const fn of_methods(list: &'static [&'static Method]) -> Self {
+        Self { pointer: list.as_ptr().cast(), length: list.len() }
     }
 }
 
@@ -67,13 +128,16 @@ impl Text {
         Self { pointer: text.as_ptr(), length: text.len() }
     }
 
-    /// The text, or `None` if the bytes are not UTF-8.
+    /// The text, or `None` if the bytes are not UTF-8, or the pointer is null and should not be.
     ///
     /// # Safety
-    /// `pointer` must point to `length` initialized bytes that nobody changes during `'a`.
+    /// A `pointer` that is not null must point to `length` initialized bytes that nobody changes
+    /// during `'a`.
     pub const unsafe fn get<'a>(self) -> Option<&'a str> {
+        let slice = Slice { pointer: self.pointer, length: self.length };
+        let Some(first) = slice.first() else { return None };
         // SAFETY: the caller vouches for pointer, length and lifetime.
-        let bytes = unsafe { slice::from_raw_parts(self.pointer, self.length) };
+        let bytes = unsafe { slice::from_raw_parts(first.as_ptr(), self.length) };
         match core::str::from_utf8(bytes) {
             Ok(text) => Some(text),
             Err(_) => None,
@@ -85,6 +149,20 @@ impl OwnedBuffer {
     /// A buffer without bytes; allocates nothing.
     pub const fn new() -> Self {
         Self { pointer: ptr::dangling_mut(), length: 0, capacity: 0, free: None }
+    }
+
+    /// The buffer of these parts, which are those of the struct in the contract.
+    ///
+    /// # Safety
+    /// Unless `length` is 0, `pointer` must point to that many initialized bytes which nobody else
+    /// uses. `free`, if there is one, must be safe to call once with the other three, on any thread.
+    pub const unsafe fn from_raw_parts(
+        pointer: *mut u8,
+        length: usize,
+        capacity: usize,
+        free: Option<unsafe extern "C" fn(*mut u8, usize, usize)>,
+    ) -> Self {
+        Self { pointer, length, capacity, free }
     }
 }
 
@@ -118,7 +196,7 @@ impl Deref for OwnedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        if self.length == 0 {
+        if self.length == 0 || self.pointer.is_null() {
             return &[];
         }
         // SAFETY: whoever made the buffer put `length` initialized bytes at `pointer`, and

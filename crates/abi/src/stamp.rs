@@ -1,4 +1,4 @@
-//! The stamp: the record linked into a plugin that says what it is, readable from the file alone.
+//! The stamp: the record linked into a library that says what it is, readable from the file alone.
 //!
 //! It is an exported static ([`SYMBOL`]) in a section of its own ([`SECTION`]), made of plain bytes
 //! without a pointer, so no relocation and no loader is needed to read it. All numbers are
@@ -7,26 +7,35 @@
 //! | offset | bytes | field |
 //! | --- | --- | --- |
 //! | 0 | 8 | [`MAGIC`] |
-//! | 8 | 4 | [`FORMAT_VERSION`] |
+//! | 8 | 4 | [`MAJOR`] |
 //! | 12 | 4 | length of the whole stamp |
-//! | 16 | 32 | toolchain hash; all zero: unpinned, built outside an image |
-//! | 48 | 4 | length of the plugin's name |
-//! | 52 | 4 | length of the plugin's version |
-//! | 56 | 4 | length of the target triple |
-//! | 60 | 4 | length of the interface's name; 0: the plugin has none |
-//! | 64 | 4 | length of the layout descriptor |
-//! | 68 | … | those five texts, UTF-8, in this order, nothing between them |
+//! | 16 | … | records, nothing between them |
 //!
-//! What follows the stamp in its section is padding and is ignored. The format version changes
-//! when a reader of the old one would misread the new one.
+//! A record is its tag, its flags and the length of what follows, 4 bytes each, then that many bytes.
+//! A reader skips a record whose tag it does not know, unless the flag [`CRITICAL`] is set. Each tag
+//! of [`tag`] stands there once, but for interfaces. What follows the stamp in its section is zero.
+//!
+//! The compiler's facts are filled in by the crate that exports the plugin: the gate compares them
+//! with the machine it runs on, whatever a manifest says.
 
+mod encode;
+mod facts;
+
+use alloc::vec::Vec;
 use core::fmt;
+
+pub use encode::Encoded;
+pub use facts::{Facts, listed, listed_length};
 
 /// The first bytes of every stamp. A file that went through a text-mode transfer loses it.
 pub const MAGIC: [u8; 8] = *b"KEYWAY\r\n";
 
-/// The format version that this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the stamp's format that this crate reads and writes. It is raised only when a
+/// reader of the old one would misread the new one.
+pub const MAJOR: u32 = 1;
+
+/// Flag of a record without which the stamp can't be understood.
+pub const CRITICAL: u32 = 1;
 
 /// Name of the exported static.
 pub const SYMBOL: &str = "KEYWAY_STAMP";
@@ -40,11 +49,46 @@ pub const SECTION_MACHO: (&str, &str) = ("__DATA", "__keyway");
 /// The target triple that this crate was compiled for.
 pub const TARGET: &str = env!("KEYWAY_TARGET");
 
-/// Length of the part before the texts.
-const HEADER: usize = 68;
+/// The sanitizers that this crate was compiled with, with `,` between them.
+#[doc(hidden)]
+pub const SANITIZER: &str = env!("KEYWAY_SANITIZER");
+
+/// The tags of records, and what the bytes of each are.
+pub mod tag {
+    /// The plugin's name: text. Critical.
+    pub const NAME: u32 = 1;
+    /// The plugin's version: text. Critical.
+    pub const VERSION: u32 = 2;
+    /// The target triple that it was compiled for: text. Critical.
+    pub const TARGET: u32 = 3;
+    /// Whom the library is for: `keyway`, or `foreign:` and an id. Critical.
+    pub const KIND: u32 = 4;
+    /// SHA-256 of the toolchain's record: 32 bytes. Not there if built outside of any image.
+    pub const TOOLCHAIN: u32 = 5;
+    /// The layout descriptor of the contract: text. Critical.
+    pub const CONTRACT: u32 = 6;
+    /// An interface: version and length of the id, 4 bytes each, then the id and the layout
+    /// descriptor. One record for each.
+    pub const INTERFACE: u32 = 7;
+    /// What a panic does: `unwind` or `abort`.
+    pub const PANIC: u32 = 16;
+    /// Extensions of the processor that its code uses, with `,` between them.
+    pub const PROCESSOR: u32 = 17;
+    /// How floating-point numbers are passed: `hard` or `soft`.
+    pub const FLOAT: u32 = 18;
+    /// How the C runtime is linked: `dynamic` or `static`.
+    pub const C_RUNTIME: u32 = 19;
+    /// The sanitizers that it was compiled with, with `,` between them.
+    pub const SANITIZER: u32 = 20;
+}
+
+/// Length of the part before the records.
+const HEADER: usize = 16;
+/// Length of the part of a record before its bytes.
+const RECORD: usize = 12;
 
 /// A stamp, taken apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp<'a> {
     /// The plugin's name: its package's.
     pub name: &'a str,
@@ -52,18 +96,66 @@ pub struct Stamp<'a> {
     pub version: &'a str,
     /// The target triple that it was compiled for.
     pub target: &'a str,
-    /// Name of its typed interface, empty if it has none.
-    pub interface: &'a str,
-    /// Its layout descriptor, whose SHA-256 is its ABI hash.
-    pub descriptor: &'a str,
+    /// Whom the library is for.
+    pub kind: Kind<'a>,
     /// Hash of the toolchain that compiled it; `None` if it was built outside an image.
     pub toolchain: Option<[u8; 32]>,
+    /// The layout descriptor of the contract, whose SHA-256 is its ABI hash; empty if it is not for
+    /// Keyway.
+    pub contract: &'a str,
+    /// Its typed interfaces.
+    pub interfaces: Interfaces<'a>,
+    /// What the compiler knew.
+    pub facts: Facts<'a>,
 }
 
-/// An encoded stamp, as it is linked into a plugin.
-#[derive(Debug, Clone, Copy)]
-#[repr(C, align(16))]
-pub struct Encoded<const N: usize>(pub [u8; N]);
+/// Whom a library is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind<'a> {
+    /// Hosts of this contract.
+    Keyway,
+    /// Another program's loader: a Python module, say. It has an id, and no more of the contract than
+    /// the stamp.
+    Foreign(&'a str),
+}
+
+/// A typed interface in a stamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StampedInterface<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its version.
+    pub version: u32,
+    /// Its layout descriptor, whose SHA-256 is its ABI hash.
+    pub descriptor: &'a str,
+}
+
+/// The interfaces of a stamp: a list that a constant has, or one that was read.
+#[derive(Debug, Clone)]
+pub enum Interfaces<'a> {
+    /// To write.
+    Borrowed(&'a [StampedInterface<'a>]),
+    /// Read.
+    Owned(Vec<StampedInterface<'a>>),
+}
+
+impl<'a> Interfaces<'a> {
+    /// They.
+    pub const fn as_slice(&self) -> &[StampedInterface<'a>] {
+        match self {
+            Self::Borrowed(list) => list,
+            Self::Owned(list) => list.as_slice(),
+        }
+    }
+}
+
+impl PartialEq for Interfaces<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Interfaces<'_> {}
 
 /// Why bytes are no stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,17 +175,40 @@ pub enum StampError {
         /// The version that the stamp names.
         found: u32,
     },
-    /// The length of the whole is not the sum of the lengths of the parts.
+    /// A record goes past the stamp's end.
     Length {
-        /// The length that the stamp names.
-        found: u32,
-        /// The sum of its parts.
-        expected: u64,
+        /// Where the record begins.
+        at: usize,
     },
     /// A text is not UTF-8, has control characters, or is empty and must not be.
     Text {
         /// Which text.
         field: &'static str,
+    },
+    /// A record's bytes are not what its tag says.
+    Record {
+        /// Which record.
+        field: &'static str,
+    },
+    /// A record is missing.
+    Missing {
+        /// Which record.
+        field: &'static str,
+    },
+    /// A record that stands there once is there twice.
+    Twice {
+        /// The tag.
+        tag: u32,
+    },
+    /// A record is critical, and not known here.
+    Unknown {
+        /// The tag.
+        tag: u32,
+    },
+    /// Something other than zeroes follows: a second stamp, for example.
+    Trailing {
+        /// Where.
+        at: usize,
     },
 }
 
@@ -105,14 +220,25 @@ impl fmt::Display for StampError {
             }
             Self::Magic => f.write_str("the stamp does not begin with its magic bytes"),
             Self::Version { found } => {
-                write!(f, "the stamp has format version {found}, expected {FORMAT_VERSION}")
+                write!(f, "the stamp has format version {found}, expected {MAJOR}")
             }
-            Self::Length { found, expected } => {
-                write!(f, "the stamp says it is {found} bytes long, its parts are {expected}")
+            Self::Length { at } => {
+                write!(f, "the stamp's record at byte {at} goes past the stamp's end")
             }
             Self::Text { field } => {
                 write!(f, "the stamp's {field} is empty, not UTF-8, or has control characters")
             }
+            Self::Record { field } => write!(f, "the stamp's {field} is none"),
+            Self::Missing { field } => write!(f, "the stamp has no {field}"),
+            Self::Twice { tag } => write!(f, "the stamp has two records with the tag {tag}"),
+            Self::Unknown { tag } => {
+                write!(f, "the stamp needs a reader that knows records with the tag {tag}")
+            }
+            Self::Trailing { at } => write!(
+                f,
+                "something follows the stamp, at byte {at} of its section: another stamp, from \
+                 a second `export_plugin!`, for example"
+            ),
         }
     }
 }
@@ -120,106 +246,168 @@ impl fmt::Display for StampError {
 impl core::error::Error for StampError {}
 
 impl<'a> Stamp<'a> {
-    /// Reads the stamp at the start of `bytes`, which may go on after it.
+    /// Reads the stamp in a section, of which nothing but zeroes may follow.
     ///
-    /// The bytes may be anything: nothing is allocated, no length is trusted.
+    /// The bytes may be anything: no length is trusted.
     ///
     /// # Errors
     /// The first thing that is wrong with them.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, StampError> {
-        let truncated = |needed| StampError::Truncated { needed, found: bytes.len() };
+    pub fn parse(section: &'a [u8]) -> Result<Self, StampError> {
+        let (stamp, length) = Self::read(section)?;
+        let trailing = section[length..].iter().position(|byte| *byte != 0);
+        match trailing {
+            Some(at) => Err(StampError::Trailing { at: length + at }),
+            None => Ok(stamp),
+        }
+    }
+
+    /// Reads the stamp at the start of `bytes`, whatever follows, and gives its length too.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub fn read(bytes: &'a [u8]) -> Result<(Self, usize), StampError> {
         let start = &bytes[..bytes.len().min(MAGIC.len())];
         if start != &MAGIC[..start.len()] {
             return Err(StampError::Magic);
         }
-        let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        let truncated = |needed| StampError::Truncated { needed, found: bytes.len() };
+        let Some((header, _)) = bytes.split_first_chunk::<HEADER>() else {
             return Err(truncated(HEADER as u64));
         };
-        let number = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let version = number(8);
-        if version != FORMAT_VERSION {
-            return Err(StampError::Version { found: version });
+        let found = number(header, 8);
+        if found != MAJOR {
+            return Err(StampError::Version { found });
         }
-        let lengths = [48, 52, 56, 60, 64].map(number);
-        let expected = HEADER as u64 + lengths.iter().map(|length| u64::from(*length)).sum::<u64>();
-        let total = number(12);
-        if u64::from(total) != expected {
-            return Err(StampError::Length { found: total, expected });
+        let total = number(header, 12);
+        let length = usize::try_from(total).unwrap_or(usize::MAX);
+        if length < HEADER {
+            return Err(StampError::Length { at: 0 });
         }
-        let mut rest = rest;
-        let mut text = |length: u32, field| {
-            let (text, tail) = rest.split_at_checked(length as usize).ok_or(truncated(expected))?;
-            rest = tail;
-            let text = core::str::from_utf8(text).map_err(|_| StampError::Text { field })?;
-            let multiline = field == "descriptor";
-            let clean = text.chars().all(|c| !c.is_control() || multiline && c == '\n');
-            let present = !text.is_empty() || field == "interface";
-            if clean && present { Ok(text) } else { Err(StampError::Text { field }) }
-        };
-        let [name, version, target, interface, descriptor] = lengths;
-        let name = text(name, "name")?;
-        let version = text(version, "version")?;
-        let target = text(target, "target")?;
-        let interface = text(interface, "interface")?;
-        let descriptor = text(descriptor, "descriptor")?;
-        let mut toolchain = [0; 32];
-        toolchain.copy_from_slice(&header[16..48]);
-        let toolchain = (toolchain != [0; 32]).then_some(toolchain);
-        Ok(Self { name, version, target, interface, descriptor, toolchain })
-    }
-
-    /// Length of the encoded stamp in bytes.
-    pub const fn encoded_length(&self) -> usize {
-        HEADER
-            + self.name.len()
-            + self.version.len()
-            + self.target.len()
-            + self.interface.len()
-            + self.descriptor.len()
-    }
-
-    /// Encodes the stamp; `N` is its [`encoded_length`](Self::encoded_length).
-    ///
-    /// # Panics
-    /// If `N` is another number; in a constant that is a compile error.
-    pub const fn encode<const N: usize>(&self) -> Encoded<N> {
-        assert!(N == self.encoded_length(), "`N` is not the stamp's length");
-        let mut bytes = [0; N];
-        let mut at = 0;
-        at = put(&mut bytes, at, &MAGIC);
-        at = put_number(&mut bytes, at, FORMAT_VERSION as usize);
-        at = put_number(&mut bytes, at, N);
-        at = match &self.toolchain {
-            Some(hash) => put(&mut bytes, at, hash),
-            None => put(&mut bytes, at, &[0; 32]),
-        };
-        at = put_number(&mut bytes, at, self.name.len());
-        at = put_number(&mut bytes, at, self.version.len());
-        at = put_number(&mut bytes, at, self.target.len());
-        at = put_number(&mut bytes, at, self.interface.len());
-        at = put_number(&mut bytes, at, self.descriptor.len());
-        at = put(&mut bytes, at, self.name.as_bytes());
-        at = put(&mut bytes, at, self.version.as_bytes());
-        at = put(&mut bytes, at, self.target.as_bytes());
-        at = put(&mut bytes, at, self.interface.as_bytes());
-        at = put(&mut bytes, at, self.descriptor.as_bytes());
-        assert!(at == N, "every byte is written");
-        Encoded(bytes)
+        let whole = bytes.get(..length).ok_or(truncated(u64::from(total)))?;
+        Ok((Records { bytes: whole, at: HEADER }.collect()?, length))
     }
 }
 
-const fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> usize {
-    let (_, rest) = bytes.split_at_mut(at);
-    let (place, _) = rest.split_at_mut(value.len());
-    place.copy_from_slice(value);
-    at + value.len()
+/// The records of a stamp, from one of them on.
+struct Records<'a> {
+    bytes: &'a [u8],
+    at: usize,
 }
 
-const fn put_number(bytes: &mut [u8], at: usize, value: usize) -> usize {
-    assert!(value <= u32::MAX as usize, "a length must fit into 32 bits");
-    put(bytes, at, &(value as u32).to_le_bytes())
+/// What a record is before it is looked into.
+struct Record<'a> {
+    tag: u32,
+    flags: u32,
+    bytes: &'a [u8],
+}
+
+impl<'a> Records<'a> {
+    fn next(&mut self) -> Result<Option<Record<'a>>, StampError> {
+        let rest = &self.bytes[self.at..];
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let error = StampError::Length { at: self.at };
+        let (head, rest) = rest.split_first_chunk::<RECORD>().ok_or(error)?;
+        let length = usize::try_from(number(head, 8)).unwrap_or(usize::MAX);
+        let bytes = rest.get(..length).ok_or(error)?;
+        self.at += RECORD + length;
+        Ok(Some(Record { tag: number(head, 0), flags: number(head, 4), bytes }))
+    }
+
+    fn collect(mut self) -> Result<Stamp<'a>, StampError> {
+        // The tags that are known are small.
+        let mut texts = [None; 32];
+        let mut toolchain = None;
+        let mut interfaces = Vec::new();
+        while let Some(Record { tag, flags, bytes }) = self.next()? {
+            let field = match tag {
+                tag::NAME => "name",
+                tag::VERSION => "version",
+                tag::TARGET => "target",
+                tag::KIND => "kind",
+                tag::CONTRACT => "contract",
+                tag::PANIC => "panic strategy",
+                tag::PROCESSOR => "processor extensions",
+                tag::FLOAT => "float ABI",
+                tag::C_RUNTIME => "C runtime",
+                tag::SANITIZER => "sanitizer",
+                tag::TOOLCHAIN => {
+                    let field = "toolchain hash";
+                    let hash = bytes.try_into().map_err(|_| StampError::Record { field })?;
+                    if toolchain.replace(hash).is_some() {
+                        return Err(StampError::Twice { tag });
+                    }
+                    continue;
+                }
+                tag::INTERFACE => {
+                    interfaces.push(interface(bytes)?);
+                    continue;
+                }
+                _ if flags & CRITICAL != 0 => return Err(StampError::Unknown { tag }),
+                _ => continue,
+            };
+            let text = text(bytes, field, tag == tag::CONTRACT)?;
+            if texts[tag as usize].replace(text).is_some() {
+                return Err(StampError::Twice { tag });
+            }
+        }
+        let needed = |tag: u32, field| {
+            let text: Option<&str> = texts[tag as usize];
+            let text = text.ok_or(StampError::Missing { field })?;
+            if text.is_empty() { Err(StampError::Text { field }) } else { Ok(text) }
+        };
+        let kind = match needed(tag::KIND, "kind")? {
+            "keyway" => Kind::Keyway,
+            other => match other.strip_prefix("foreign:") {
+                Some(id) if !id.is_empty() => Kind::Foreign(id),
+                _ => return Err(StampError::Record { field: "kind" }),
+            },
+        };
+        let fact = |tag: u32| texts[tag as usize].unwrap_or_default();
+        Ok(Stamp {
+            name: needed(tag::NAME, "name")?,
+            version: needed(tag::VERSION, "version")?,
+            target: needed(tag::TARGET, "target")?,
+            kind,
+            toolchain,
+            contract: match kind {
+                Kind::Keyway => needed(tag::CONTRACT, "contract")?,
+                Kind::Foreign(_) => fact(tag::CONTRACT),
+            },
+            interfaces: Interfaces::Owned(interfaces),
+            facts: Facts {
+                panic: fact(tag::PANIC),
+                processor: fact(tag::PROCESSOR),
+                float: fact(tag::FLOAT),
+                c_runtime: fact(tag::C_RUNTIME),
+                sanitizer: fact(tag::SANITIZER),
+            },
+        })
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn text<'a>(bytes: &'a [u8], field: &'static str, multiline: bool) -> Result<&'a str, StampError> {
+    let text = core::str::from_utf8(bytes).map_err(|_| StampError::Text { field })?;
+    let clean = text.chars().all(|c| !c.is_control() || multiline && c == '\n');
+    if clean { Ok(text) } else { Err(StampError::Text { field }) }
+}
+
+fn interface(bytes: &[u8]) -> Result<StampedInterface<'_>, StampError> {
+    let error = StampError::Record { field: "interface" };
+    let (head, rest) = bytes.split_first_chunk::<8>().ok_or(error)?;
+    let length = usize::try_from(number(head, 4)).unwrap_or(usize::MAX);
+    let (id, descriptor) = rest.split_at_checked(length).ok_or(error)?;
+    let id = text(id, "interface id", false)?;
+    let descriptor = text(descriptor, "interface descriptor", true)?;
+    if id.is_empty() || descriptor.is_empty() {
+        return Err(StampError::Text { field: "interface" });
+    }
+    Ok(StampedInterface { id, version: number(head, 0), descriptor })
 }
 
 /// The toolchain hash that `KEYWAY_TOOLCHAIN_HASH` gave the compiler; `None` if it was not set.
@@ -252,93 +440,4 @@ const fn nibble(digit: u8) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use alloc::string::ToString;
-    use alloc::vec::Vec;
-
-    use super::*;
-
-    const PLAIN: Stamp<'_> = Stamp {
-        name: "greet",
-        version: "0.1.0",
-        target: "x86_64-unknown-linux-gnu",
-        interface: "",
-        descriptor: "contract: version 1\n",
-        toolchain: Some([0xab; 32]),
-    };
-    const ENCODED: Encoded<{ PLAIN.encoded_length() }> = PLAIN.encode();
-
-    fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<(), StampError> {
-        let mut bytes = ENCODED.0.to_vec();
-        change(&mut bytes);
-        Stamp::parse(&bytes).map(|_| ())
-    }
-
-    #[test]
-    fn reads_what_it_wrote() {
-        assert_eq!(Stamp::parse(&ENCODED.0), Ok(PLAIN));
-        assert_eq!(changed(|bytes| bytes.extend([0; 500])), Ok(()));
-
-        let unpinned = Stamp { toolchain: None, interface: "Book", ..PLAIN };
-        let encoded = unpinned.encode::<{ PLAIN.encoded_length() + 4 }>();
-        assert_eq!(Stamp::parse(&encoded.0), Ok(unpinned));
-    }
-
-    #[test]
-    fn the_offsets_are_the_documented_ones() {
-        let bytes = ENCODED.0;
-        assert_eq!(bytes[..8], MAGIC);
-        assert_eq!(bytes[8..12], [1, 0, 0, 0]);
-        assert_eq!(bytes[12..16], (bytes.len() as u32).to_le_bytes());
-        assert_eq!(bytes[16..48], [0xab; 32]);
-        assert_eq!(bytes[48..68], [5, 0, 0, 0, 5, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0]);
-        assert_eq!(bytes[68..73], *b"greet");
-    }
-
-    #[test]
-    fn a_stamp_cut_anywhere_is_refused() {
-        for length in 0..ENCODED.0.len() {
-            let error = Stamp::parse(&ENCODED.0[..length]).expect_err("it is cut");
-            assert!(matches!(error, StampError::Truncated { found, .. } if found == length));
-        }
-    }
-
-    #[test]
-    fn every_error_is_reached() {
-        assert_eq!(changed(|bytes| bytes[6] = b'\n'), Err(StampError::Magic));
-        assert_eq!(changed(|bytes| bytes[8] = 2), Err(StampError::Version { found: 2 }));
-        let expected = ENCODED.0.len() as u64;
-        let found = 7;
-        assert_eq!(
-            changed(|bytes| bytes[12..16].copy_from_slice(&[7, 0, 0, 0])),
-            Err(StampError::Length { found, expected })
-        );
-        assert!(matches!(
-            changed(|bytes| bytes[48..68].fill(0xff)),
-            Err(StampError::Length { expected, .. }) if expected == 68 + 5 * u64::from(u32::MAX)
-        ));
-        for (at, field) in [(68, "name"), (73, "version"), (78, "target"), (102, "descriptor")] {
-            for byte in [0xff, 0, 0x1b] {
-                assert_eq!(changed(|bytes| bytes[at] = byte), Err(StampError::Text { field }));
-            }
-        }
-        assert_eq!(changed(|bytes| bytes[70] = b'\n'), Err(StampError::Text { field: "name" }));
-        let nameless = Stamp { name: "", ..PLAIN }.encode::<{ PLAIN.encoded_length() - 5 }>();
-        assert_eq!(Stamp::parse(&nameless.0), Err(StampError::Text { field: "name" }));
-    }
-
-    #[test]
-    fn errors_say_what_was_found() {
-        let text = StampError::Truncated { needed: 90, found: 12 }.to_string();
-        assert_eq!(text, "the stamp needs 90 bytes, only 12 are there");
-        let text = StampError::Version { found: 2 }.to_string();
-        assert_eq!(text, "the stamp has format version 2, expected 1");
-    }
-
-    #[test]
-    fn the_toolchain_variable_is_64_digits_or_absent() {
-        assert_eq!(toolchain_hash(None), None);
-        let digits = "0f".repeat(32);
-        assert_eq!(toolchain_hash(Some(&digits)), Some([0x0f; 32]));
-    }
-}
+mod tests;

@@ -6,8 +6,10 @@
 //! without the compiler's complaint about long-running evaluation.
 
 use crate::CONTRACT_VERSION;
-use crate::describe::{Describe, Kind, Type};
-use crate::table::PluginVTable;
+use crate::call::{LogField, LogLevel};
+use crate::describe::{Describe, Growth, Kind, Type};
+use crate::memory::SLICE;
+use crate::table::ENTRY_SYMBOL;
 
 /// The most types that one descriptor can hold: half of the table's places, so that probing ends soon.
 const MAX_TYPES: usize = 1024;
@@ -20,12 +22,14 @@ pub(crate) struct Writer<const N: usize> {
     /// Hash of the name and identity of each type declared so far, by the former; 0 is a free place.
     seen: [(u64, u64); N_PLACES],
     n_seen: usize,
+    /// Whether the types of the base contract are declared too.
+    base: bool,
 }
 
 impl<const N: usize> Writer<N> {
-    /// Writes the base contract and, if there is one, an interface.
-    pub(crate) const fn write(interface: Option<&Type>) -> Self {
-        let mut writer = Self::new();
+    /// Writes the base contract: the table `root` with all that it mentions, and what the entry symbol is.
+    pub(crate) const fn contract(root: &Type, entry: &Type) -> Self {
+        let mut writer = Self::new(true);
         writer.push("contract: version ");
         writer.number(CONTRACT_VERSION as i128);
         writer.push("; pointer ");
@@ -35,10 +39,22 @@ impl<const N: usize> Writer<N> {
         } else {
             " bytes; big-endian\n"
         });
-        writer.declare(PluginVTable::TYPE);
-        if let Some(interface) = interface {
-            writer.declare(interface);
-        }
+        writer.declare(root);
+        // Of the contract's own interface, the log.
+        writer.declare(LogLevel::TYPE);
+        writer.declare(LogField::TYPE);
+        writer.push("entry ");
+        writer.push(ENTRY_SYMBOL);
+        writer.push(": ");
+        writer.mention(entry);
+        writer.push("\n");
+        writer
+    }
+
+    /// Writes an interface, and all that it mentions but the base contract has not.
+    pub(crate) const fn interface(interface: &Type) -> Self {
+        let mut writer = Self::new(false);
+        writer.declare(interface);
         writer
     }
 
@@ -53,8 +69,8 @@ impl<const N: usize> Writer<N> {
         self.bytes
     }
 
-    const fn new() -> Self {
-        Self { bytes: [0; N], length: 0, seen: [(0, 0); N_PLACES], n_seen: 0 }
+    const fn new(base: bool) -> Self {
+        Self { bytes: [0; N], length: 0, seen: [(0, 0); N_PLACES], n_seen: 0, base }
     }
 
     const fn push(&mut self, text: &str) {
@@ -113,16 +129,17 @@ impl<const N: usize> Writer<N> {
     const fn declare(&mut self, of: &Type) {
         match of.kind {
             Kind::Scalar(_) => {}
-            Kind::Pointer { to: inner, .. }
-            | Kind::Array { of: inner, .. }
-            | Kind::Slice { of: inner, .. }
-            | Kind::Fallible(inner) => self.declare(inner),
+            Kind::Pointer { to: inner, .. } | Kind::Array { of: inner, .. } => self.declare(inner),
+            Kind::Slice { of: inner, .. } => {
+                self.declare(SLICE);
+                self.declare(inner);
+            }
             Kind::Function { arguments, returns, .. } => {
                 self.declare_all(arguments);
                 self.declare(returns);
             }
-            Kind::Struct { name, fields } => {
-                if !self.is_new(name, of) {
+            Kind::Struct { name, parameter, growth, fields } => {
+                if self.is_known(name) && parameter.is_none() || !self.is_new(name, of) {
                     return;
                 }
                 let mut rest = fields;
@@ -130,34 +147,34 @@ impl<const N: usize> Writer<N> {
                     self.declare(field.of);
                     rest = tail;
                 }
-                self.heading("struct ", name, of);
+                self.heading("struct ", of, growth);
                 self.push("\n");
                 let mut rest = fields;
                 while let [field, tail @ ..] = rest {
-                    self.member(name, field.name);
+                    self.member(of, field.name);
                     self.offset(field.offset);
                     self.mention(field.of);
                     self.push("\n");
                     rest = tail;
                 }
             }
-            Kind::Enum { name, repr, variants } => {
-                if !self.is_new(name, of) {
+            Kind::Enum { name, repr, growth, variants } => {
+                if self.is_known(name) || !self.is_new(name, of) {
                     return;
                 }
-                self.heading("enum ", name, of);
+                self.heading("enum ", of, growth);
                 self.push("; ");
                 self.mention(repr);
                 self.push("\n");
                 let mut rest = variants;
                 while let [variant, tail @ ..] = rest {
-                    self.member(name, variant.name);
+                    self.member(of, variant.name);
                     self.number(variant.value);
                     self.push("\n");
                     rest = tail;
                 }
             }
-            Kind::Interface { name, version, functions } => {
+            Kind::Interface { id, name, version, growth, functions } => {
                 if !self.is_new(name, of) {
                     return;
                 }
@@ -167,28 +184,28 @@ impl<const N: usize> Writer<N> {
                     self.declare(function.returns);
                     rest = tail;
                 }
-                self.heading("interface ", name, of);
+                self.heading("interface ", of, growth);
+                self.push("; id ");
+                self.push(id);
                 self.push("; version ");
                 self.number(version as i128);
                 self.push("\n");
                 let mut rest = functions;
                 while let [function, tail @ ..] = rest {
-                    self.member(name, function.name);
+                    self.member(of, function.name);
                     self.offset(function.offset);
-                    self.push(if function.exclusive { "fn(&mut self" } else { "fn(&self" });
-                    let mut arguments = function.arguments;
-                    while let [argument, tail @ ..] = arguments {
-                        self.push(", ");
-                        self.mention(argument);
-                        arguments = tail;
-                    }
-                    self.push(")");
-                    self.returns(function.returns);
+                    self.push(if function.exclusive { "exclusive; " } else { "shared; " });
+                    self.function(function.arguments, function.returns);
                     self.push("\n");
                     rest = tail;
                 }
             }
         }
+    }
+
+    /// Whether a type is one of the base contract's, and this text is not that of the contract.
+    const fn is_known(&self, name: &str) -> bool {
+        !self.base && matches!(name.as_bytes(), [b'k', b'e', b'y', b'w', b'a', b'y', b'.', ..])
     }
 
     const fn declare_all(&mut self, types: &[&Type]) {
@@ -199,18 +216,27 @@ impl<const N: usize> Writer<N> {
         }
     }
 
-    const fn heading(&mut self, keyword: &str, name: &str, of: &Type) {
+    /// `struct Order: closed; size 16; align 8`. The size of a table that may grow is in the table.
+    const fn heading(&mut self, keyword: &str, of: &Type, growth: Growth) {
         self.push(keyword);
-        self.push(name);
-        self.push(": size ");
-        self.number(of.size as i128);
+        self.mention(of);
+        let table = !matches!(of.kind, Kind::Enum { .. });
+        self.push(match growth {
+            Growth::Closed => ": closed",
+            Growth::Open if table => ": extensible",
+            Growth::Open => ": open",
+        });
+        if !(table && matches!(growth, Growth::Open)) {
+            self.push("; size ");
+            self.number(of.size as i128);
+        }
         self.push("; align ");
         self.number(of.align as i128);
     }
 
-    const fn member(&mut self, of: &str, name: &str) {
+    const fn member(&mut self, of: &Type, name: &str) {
         self.push("  ");
-        self.push(of);
+        self.mention(of);
         self.push(".");
         self.push(name);
         self.push(": ");
@@ -233,13 +259,34 @@ impl<const N: usize> Writer<N> {
         self.mention(of);
     }
 
+    const fn function(&mut self, arguments: &[&Type], returns: &Type) {
+        self.push("fn(");
+        let mut rest = arguments;
+        while let [argument, tail @ ..] = rest {
+            self.mention(argument);
+            if !tail.is_empty() {
+                self.push(", ");
+            }
+            rest = tail;
+        }
+        self.push(")");
+        self.returns(returns);
+    }
+
     /// Writes a type where another uses it.
     const fn mention(&mut self, of: &Type) {
         match of.kind {
-            Kind::Scalar(name)
-            | Kind::Struct { name, .. }
-            | Kind::Enum { name, .. }
-            | Kind::Interface { name, .. } => self.push(name),
+            Kind::Scalar(name) | Kind::Enum { name, .. } | Kind::Interface { name, .. } => {
+                self.push(name);
+            }
+            Kind::Struct { name, parameter, .. } => {
+                self.push(name);
+                if let Some(parameter) = parameter {
+                    self.push("<");
+                    self.mention(parameter);
+                    self.push(">");
+                }
+            }
             Kind::Pointer { mutable, to } => {
                 self.push(if mutable { "*mut " } else { "*const " });
                 self.mention(to);
@@ -253,27 +300,15 @@ impl<const N: usize> Writer<N> {
                 self.push("]");
             }
             Kind::Slice { mutable, of } => {
-                self.push(if mutable { "&mut [" } else { "&[" });
-                self.mention(of);
-                self.push("]");
-            }
-            Kind::Fallible(of) => {
-                self.push("Result<");
+                self.push(if mutable { "keyway.Slice<mut " } else { "keyway.Slice<" });
                 self.mention(of);
                 self.push(">");
             }
             Kind::Function { arguments, returns, nullable } => {
-                self.push(if nullable { "nullable fn(" } else { "fn(" });
-                let mut rest = arguments;
-                while let [argument, tail @ ..] = rest {
-                    self.mention(argument);
-                    if !tail.is_empty() {
-                        self.push(", ");
-                    }
-                    rest = tail;
+                if nullable {
+                    self.push("nullable ");
                 }
-                self.push(")");
-                self.returns(returns);
+                self.function(arguments, returns);
             }
         }
     }
@@ -281,7 +316,7 @@ impl<const N: usize> Writer<N> {
 
 /// Stops the compiler with a message that holds the name, which only a text made here can.
 const fn ambiguous(name: &str) -> ! {
-    let mut message = Writer::<200>::new();
+    let mut message = Writer::<200>::new(true);
     let (name, _) = name.split_at(if name.len() > 100 { 100 } else { name.len() });
     message.push("two different types that cross this boundary are both named `");
     message.push(name);
@@ -302,7 +337,7 @@ mod tests {
 
     #[test]
     fn numbers_are_written_in_decimal() {
-        let mut writer = Writer::<200>::new();
+        let mut writer = Writer::<200>::new(true);
         let mut expected = Vec::new();
         for number in [0, 7, 10, 109, i128::from(u64::MAX), i128::from(i64::MIN), i128::MIN] {
             writer.number(number);

@@ -1,7 +1,7 @@
 //! Stamps and descriptors that someone made to break their readers.
 
-use keyway_abi::descriptor::{self, base_of, differences};
-use keyway_abi::stamp::{Encoded, MAGIC, Stamp};
+use keyway_abi::descriptor::{self, conflicts, differences};
+use keyway_abi::stamp::{Encoded, Facts, Interfaces, Kind, MAGIC, Stamp, StampedInterface};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -9,9 +9,15 @@ const STAMP: Stamp<'_> = Stamp {
     name: "greet",
     version: "0.1.0",
     target: "x86_64-unknown-linux-gnu",
-    interface: "OrderBook",
-    descriptor: descriptor::BASE,
+    kind: Kind::Keyway,
     toolchain: None,
+    contract: descriptor::CONTRACT,
+    interfaces: Interfaces::Borrowed(&[StampedInterface {
+        id: "market/OrderBook",
+        version: 1,
+        descriptor: "interface OrderBook: closed\n",
+    }]),
+    facts: Facts::HERE,
 };
 const ENCODED: Encoded<{ STAMP.encoded_length() }> = STAMP.encode();
 
@@ -57,9 +63,13 @@ proptest! {
     ) {
         let found = differences(&host, &plugin);
         prop_assert_eq!(found.is_empty(), host == plugin);
+        let conflicts = conflicts(&host, &plugin);
+        prop_assert!(conflicts.is_empty() || host != plugin);
+        for conflict in conflicts {
+            prop_assert!(!conflict.to_string().contains('\n'));
+        }
         for difference in found {
             prop_assert!(!difference.to_string().contains('\n'));
         }
-        prop_assert!(host.starts_with(base_of(&host)));
     }
 }

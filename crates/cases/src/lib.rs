@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use keyway_abi::stamp::{Stamp, StampError};
 use keyway_host::code::Code;
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Manifest, ManifestError, canonical};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -63,7 +64,7 @@ impl Expected {
 #[derive(Debug, Error)]
 pub enum CaseError {
     /// A file could not be read or written.
-    #[error("`{path}` could not be read or written")]
+    #[error("`{path}` could not be read or written", path = .path.shown())]
     Io {
         /// The file.
         path: PathBuf,
@@ -71,7 +72,7 @@ pub enum CaseError {
         source: io::Error,
     },
     /// The plugin's manifest is none.
-    #[error("`{path}` is no manifest to make cases from")]
+    #[error("`{path}` is no manifest to make cases from", path = .path.shown())]
     Manifest {
         /// The manifest.
         path: PathBuf,
@@ -79,7 +80,7 @@ pub enum CaseError {
         source: ManifestError,
     },
     /// The plugin's library can't be changed as a case needs it.
-    #[error("`{path}` is no library to make cases from")]
+    #[error("`{path}` is no library to make cases from", path = .path.shown())]
     Library {
         /// The library.
         path: PathBuf,
@@ -87,7 +88,7 @@ pub enum CaseError {
         source: LibraryError,
     },
     /// The plugin's stamp can't be read.
-    #[error("`{path}` has no stamp to make cases from")]
+    #[error("`{path}` has no stamp to make cases from", path = .path.shown())]
     Stamp {
         /// The library.
         path: PathBuf,
@@ -183,8 +184,22 @@ impl Writer<'_> {
         self.with_manifest("contradiction", contradiction.as_bytes(), &[Code::Contradiction])?;
         let version = edited(|value| value["plugin"]["version"] = json!("99.0.0"));
         self.with_manifest("stamp-differs", version.as_bytes(), &[Code::StampDiffers])?;
-        let exports = edited(|value| value["exports"] = json!(["other"]));
-        self.with_manifest("facts-differ", exports.as_bytes(), &[Code::FactsDiffer])?;
+        let format = edited(|value| {
+            let is_elf = value["artifact"]["format"] == "elf";
+            value["artifact"]["format"] = json!(if is_elf { "pe" } else { "elf" });
+        });
+        self.with_manifest("facts-differ", format.as_bytes(), &[Code::FactsDiffer])?;
+        // What an earlier inspector read in it, and what nobody has to know of.
+        let facts = edited(|value| {
+            value["exports"] = json!(["other"]);
+            value["imports"] = json!([]);
+            value["libc"] = Value::Null;
+            value["annotations"] = json!({"org.example.note": "any"});
+            value["source"]["lock"] = Value::Null;
+        });
+        self.with_manifest("facts-for-people", facts.as_bytes(), &[])?;
+        let requires = edited(|value| value["requires"] = json!(["signature"]));
+        self.with_manifest("requires", requires.as_bytes(), &[Code::UnknownRequirement])?;
         let library = self.put("no-manifest", &plugin.file, plugin.library.bytes())?;
         self.case("no-manifest", library, Expected::Exactly(vec![Code::NoManifest]));
         let library = self.pair("other-manifest", plugin.library.bytes(), other)?;
@@ -200,6 +215,10 @@ impl Writer<'_> {
         self.changed("program", &library.as_program(), &[Code::NotALibrary])?;
         self.changed("text", b"#!/bin/sh\nexit 0\n", &[Code::NotAnObject])?;
         self.changed("bad-header", &library.bytes()[..10], &[Code::BadHeader])?;
+        // What a loader looks at before all else; a later version may mean anything.
+        for (name, bytes) in library.other_versions() {
+            self.changed(name, &bytes, &[Code::BadHeader])?;
+        }
         let manifest = self.plugin.manifest.to_json();
         let flipped =
             self.pair("flipped-byte", &library.with_flipped_code(), manifest.as_bytes())?;
@@ -220,25 +239,32 @@ impl Writer<'_> {
         let path = || self.out.join(&self.plugin.file);
         let stamp = Stamp::parse(library.stamp())
             .map_err(|source| CaseError::Stamp { path: path(), source })?;
-        let abi = with_other_offset(stamp.descriptor, "PluginVTable.invoke: offset ");
+        let abi = with_other_offset(stamp.contract, "keyway.Library.invoke: offset ");
         let mut manifest = self.plugin.manifest.clone();
         if let Some(abi_of) = &mut manifest.abi {
-            abi_of.hash = Digest::of(&abi);
+            abi_of.contract = Some(Digest::of(&abi));
         }
-        let at = library.stamp_offset(stamp.descriptor);
+        let at = library.stamp_offset(stamp.contract);
         let changed = library.with_stamp(at, abi.as_bytes());
         self.agreeing("abi-changed", &changed, manifest, &[Code::AbiDiffers])?;
+        // As long as `unwind`, so that the record stays as it is.
+        let at = library.stamp_offset(stamp.facts.panic);
+        let aborting = library.with_stamp(at, &b"abort!"[..stamp.facts.panic.len()]);
+        self.changed("panic-aborts", &aborting, &[Code::PanicAborts])?;
 
+        let Some(hash) = stamp.toolchain else { return Ok(()) };
+        let at = library.stamp_position(&hash);
         let mut manifest = self.plugin.manifest.clone();
         if let Some(toolchain) = &mut manifest.toolchain {
             toolchain.record.std = Digest::of("another standard library");
             toolchain.hash = toolchain.record.hash();
-            let changed = library.with_stamp(TOOLCHAIN_OFFSET, toolchain.hash.as_bytes());
+            let changed = library.with_stamp(at, toolchain.hash.as_bytes());
             self.agreeing("untrusted", &changed, manifest, &[Code::Untrusted])?;
         }
         let mut manifest = self.plugin.manifest.clone();
         manifest.toolchain = None;
-        let changed = library.with_stamp(TOOLCHAIN_OFFSET, &[0; 32]);
+        // Another tag, which no reader knows, so that the record is skipped.
+        let changed = library.with_stamp(at - 12, &0xffff_u32.to_le_bytes());
         self.agreeing("unpinned", &changed, manifest, &[Code::Unpinned])
     }
 
@@ -383,6 +409,3 @@ fn with_other_offset(descriptor: &str, field: &str) -> String {
         None => descriptor.to_owned(),
     }
 }
-
-/// Where the toolchain hash lies in a stamp.
-const TOOLCHAIN_OFFSET: usize = 16;

@@ -77,6 +77,12 @@ impl Library {
         text.as_ptr().addr() - self.stamp().as_ptr().addr()
     }
 
+    /// Where these bytes begin in the stamp; its end if it does not have them.
+    pub fn stamp_position(&self, bytes: &[u8]) -> usize {
+        let stamp = self.stamp();
+        stamp.windows(bytes.len()).position(|window| window == bytes).unwrap_or(stamp.len())
+    }
+
     /// Where its parts end.
     pub fn ends(&self) -> impl Iterator<Item = usize> {
         self.ends.iter().copied()
@@ -128,6 +134,17 @@ impl Library {
                 self.with(flags, &[self.bytes[flags] & !0x20])
             }
             ObjectFormat::Macho => self.with(12, &[2]),
+        }
+    }
+
+    /// An ELF library that says in one of two places that it is of another version than 1.
+    pub fn other_versions(&self) -> Vec<(&'static str, Vec<u8>)> {
+        match self.format {
+            ObjectFormat::Elf => vec![
+                ("other-version", self.with(6, &[2])),
+                ("other-object-version", self.with(20, &[2, 0, 0, 2])),
+            ],
+            ObjectFormat::Pe | ObjectFormat::Macho => Vec::new(),
         }
     }
 

@@ -40,6 +40,7 @@ fn main() {
     let library =
         |folder: &str, name| release.join(folder).join(libloading::library_filename(name));
     typed_call(&library("examples", "probe"));
+    call_by_bytes(&library("examples", "probe"));
     // A book each, since what waits in it from before makes it slower.
     orders_one_by_one(&mut load(&library("", "order_match")));
     orders_in_batches(&mut load(&library("", "order_match")));
@@ -60,9 +61,11 @@ fn load(path: &Path) -> Instance {
     let exports = unsafe {
         let library = libloading::Library::new(path).expect("the plugin loads");
         let entry = *library.get::<Entry>(ENTRY_SYMBOL).expect("the entry symbol");
-        Exports::new(entry, Arc::new(library)).expect("the plugin keeps to the contract")
+        let services = Services::new(|_, _| ());
+        Exports::new(entry, "a plugin", services, Arc::new(library))
     };
-    exports.create(b"", Services::new(|_, _| ())).expect("an instance")
+    let exports = exports.expect("the plugin keeps to the contract");
+    exports.create(b"", Context::NONE).expect("an instance")
 }
 
 type Plain = extern "C" fn(*const (), u8, i64) -> i64;
@@ -103,6 +106,27 @@ fn typed_call(path: &Path) {
     let pair = compare(|| (), |()| call(far), |()| call(near));
     let name = "function pointer into the library";
     pair.report(name, "ns", "function pointer into the program", nanoseconds);
+}
+
+/// The same function called with bytes, beside the call with its types.
+fn call_by_bytes(path: &Path) {
+    let (mut encoded, mut typed) = (load(path), load(path));
+    let encoded = encoded.encoded::<dyn Probe>(Context::NONE).expect("the interface");
+    let typed = typed.interface::<dyn Probe>(Context::NONE).expect("the interface");
+    let pair = compare(
+        || (),
+        |()| {
+            for number in 0..i64::from(N_CALLS) {
+                black_box(encoded.add(black_box(3), number).expect("a sum"));
+            }
+        },
+        |()| {
+            for number in 0..i64::from(N_CALLS) {
+                black_box(typed.add(black_box(3), number).expect("a sum"));
+            }
+        },
+    );
+    pair.report("call by bytes", "ns", "typed call", |elapsed| elapsed * 1e9 / f64::from(N_CALLS));
 }
 
 fn orders_one_by_one(instance: &mut Instance) {

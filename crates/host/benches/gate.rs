@@ -76,8 +76,8 @@ fn check(b: &mut criterion::Bencher<'_>, gate: &Gate, library: &Path) {
 
 fn stamp(section: &[u8]) -> bool {
     Stamp::parse(section).is_ok_and(|stamp| {
-        Digest::of(stamp.descriptor);
-        descriptor::base_of(stamp.descriptor) == descriptor::BASE
+        Digest::of(stamp.contract);
+        stamp.contract == descriptor::CONTRACT
     })
 }
 

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use keyway_manifest::text::Show as _;
 use serde::{Serialize, Serializer};
 use thiserror::Error;
 
@@ -158,7 +159,7 @@ codes! {
     remedy: "`chmod go-w` the folder"
 
     201 NoManifest Manifest: "there is no manifest beside it"
-    meaning: "Without its manifest nothing says what the library should be. For `libname.so` or `name.dll` it is `name.manifest.json` in the same folder, where `-` and `_` are the same."
+    meaning: "Without its manifest nothing says what the library should be. It lies in the same folder under the library's own file name with `.manifest.json` behind it: `libname.so.manifest.json`, `name.dll.manifest.json`."
     cause: "Only the library was copied, or it was renamed, or it was built by cargo alone."
     remedy: "copy the whole folder from `dist/`, or build with `cargo xtask build-plugins`"
 
@@ -186,6 +187,11 @@ codes! {
     meaning: "`artifact.file` is the name of another library than this one."
     cause: "The library or the manifest was renamed or mixed up with another plugin's."
     remedy: "keep the names that the build gave, and copy a plugin's folder as a whole"
+
+    207 UnknownRequirement Manifest: "it requires what this host does not know of"
+    meaning: "An entry of `requires` in its manifest names something that a host has to know of to load it. A host that does not can't tell what it would ignore."
+    cause: "The plugin was built for newer hosts."
+    remedy: "update the host, or build the plugin without what requires it"
 
     211 SizeDiffers Content: "it does not have the size that its manifest names"
     meaning: "These are not the bytes that were built."
@@ -233,19 +239,19 @@ codes! {
     remedy: "copy library and manifest again, together"
 
     312 FactsDiffer Structure: "it is not what its manifest says"
-    meaning: "Format, imports, exports or C library, read from the bytes, differ from the manifest."
+    meaning: "The manifest names another object format than its bytes have. What else it says of them (imports, exports, C library) is for people and tools; the gate goes by the bytes."
     cause: "The manifest was edited, or belongs to another build."
     remedy: "copy library and manifest again, together"
 
     321 WrongTarget Target: "it was built for another target"
-    meaning: "The manifest names another target triple than the host's. Triples that differ only in the environment, such as `gnu` and `musl`, don't fit each other either."
+    meaning: "The manifest names another target triple than the host's. Triples that differ only in the environment, such as `gnu` and `musl`, don't fit each other either; those of Windows on one processor do, and a host takes them if it says `accept_same_abi`."
     cause: "The plugin of another target was copied."
     remedy: "take the plugin from this host's folder under `dist/`, or build with `--target`"
 
     401 NoStamp Stamp: "the library has no stamp"
     meaning: "Without a stamp nothing in the library says what it is: not its ABI, not its toolchain."
-    cause: "A cdylib that does not use `keyway-sdk`, or whose sections were stripped by a tool."
-    remedy: "export the plugin with `keyway_sdk::export_plugin!`"
+    cause: "A cdylib that does not use `keyway-sdk`, or whose sections were stripped by a tool; or cargo compiled it in one run with a host that compiles plugins in (feature `compiled-in`), for which they export nothing."
+    remedy: "export the plugin with `keyway_sdk::export_plugin!`, and build it by itself"
 
     402 BadStamp Stamp: "the stamp can't be read"
     meaning: "The stamp's section is there, but what it holds is no stamp of a known format."
@@ -257,13 +263,18 @@ codes! {
     cause: "The manifest was edited or belongs to another build."
     remedy: "copy library and manifest again, together"
 
+    404 OtherKind Stamp: "it is for another program"
+    meaning: "Its stamp says that it is for another program's loader, such as a Python module. It has none of a plugin's functions."
+    cause: "The library of another project was put among the plugins."
+    remedy: "give it to the program that it was made for"
+
     411 AbiDiffers Abi: "it was built against another contract"
     meaning: "A type of the contract between hosts and plugins has another layout on the other side. Calling across would corrupt memory."
     cause: "Plugin and host were built with different versions of Keyway."
     remedy: "build plugin and host with the same version of Keyway"
 
     412 InterfaceDiffers Abi: "it was built against another version of its interface"
-    meaning: "The plugin's typed interface has the name of one that the host knows, but another layout or other functions."
+    meaning: "The plugin's typed interface has the id and the version of one that the host knows, but another layout or other functions."
     cause: "The interface's crate changed and only one side was built again."
     remedy: "build plugin and host with the same version of the interface's crate"
 
@@ -271,6 +282,31 @@ codes! {
     meaning: "The host takes only plugins of interfaces that it lists. Other hosts may still call such a plugin by method names."
     cause: "The plugin is for another host."
     remedy: "use it with the host that it was made for"
+
+    421 PanicAborts Abi: "a panic in it would end the process"
+    meaning: "It was compiled with another panic strategy than a host needs: what can't be caught at the boundary takes the host down."
+    cause: "`panic = \"abort\"` in the profile that it was built with."
+    remedy: "build it with `panic = \"unwind\"`"
+
+    422 ProcessorLacks Abi: "it needs a processor with more extensions"
+    meaning: "Its code uses instructions that this machine's processor does not have. The first of them would end the process."
+    cause: "`-Ctarget-cpu` or `-Ctarget-feature` for another machine."
+    remedy: "build it for a processor that every host's machine has"
+
+    423 OtherFloatAbi Abi: "it passes floating-point numbers in another way"
+    meaning: "Arguments and results would be looked for in the wrong registers."
+    cause: "A target with another float ABI, or flags that change it."
+    remedy: "build it for the host's target"
+
+    424 OtherCRuntime Abi: "it has a C runtime of its own"
+    meaning: "With a C runtime linked into it, a plugin has other locks, files and threads than the process that it runs in."
+    cause: "`-Ctarget-feature=+crt-static`."
+    remedy: "build it with `-Ctarget-feature=-crt-static`"
+
+    425 OtherSanitizer Abi: "its sanitizers are not the process's"
+    meaning: "A sanitizer watches a whole process: half of it gives false alarms, or does not load."
+    cause: "One side was built with `-Zsanitizer`, the other without."
+    remedy: "build plugin and host with the same sanitizers"
 
     501 Untrusted Toolchain: "its toolchain is not trusted"
     meaning: "The hash of the toolchain that built it is not among those that the host trusts: compiler, standard library, linker and C runtime, by content."
@@ -287,6 +323,11 @@ codes! {
     cause: "Host and plugin were built in different images."
     remedy: "build both in the same image"
 
+    504 Retired Toolchain: "its toolchain is retired"
+    meaning: "The host trusted what built it until a day that its list of toolchains names, with the reason."
+    cause: "A fault was found in the compiler, the linker or the standard library that built it, or an image was withdrawn."
+    remedy: "build it again with `cargo xtask build-plugins`, in the images of today"
+
     601 LibcFamily Libc: "it needs another C library"
     meaning: "Two C libraries in one process don't work: each has its own heap and threads."
     cause: "A `gnu` plugin on a musl host, or the other way round."
@@ -301,6 +342,11 @@ codes! {
     meaning: "The oldest macOS that its load commands name is newer than the one here, so it may use what is not there yet."
     cause: "`MACOSX_DEPLOYMENT_TARGET`, or an option of the linker, names a newer system than the target's floor."
     remedy: "build it with `cargo xtask build-plugins`, whose targets have a low floor"
+
+    604 NewerSymbols Libc: "it needs symbols of a newer macOS"
+    meaning: "A library of the system has them since a later macOS than the one it is loaded on. The loader looks for each before it runs anything, and refuses the plugin where one is missing."
+    cause: "A crate that calls what came with a later macOS, or a feature of it that does."
+    remedy: "turn that feature off, or look the function up when it is called (`dlsym`), or import it weakly and test it"
 
     611 ForbiddenImport Imports: "it needs a library that is not allowed"
     meaning: "A plugin may need only libraries that every machine of its target has. Others are missing on some machine, or bring code that was never checked."
@@ -361,6 +407,21 @@ codes! {
     meaning: "A plugin offers its stamp and its entry. Whatever else can be seen may stand in for a symbol of the same name in another library, and ties others to what was never meant for them."
     cause: "`#[no_mangle]` in the plugin or a crate that it links, or a linker that took no list of exports."
     remedy: "remove the attribute, or allow the symbol with a reason in the plugin's Cargo.toml: `allow-exports`"
+
+    623 LeftRegistered Imports: "it registers functions that are still called when it is gone"
+    meaning: "The C library is given functions of the plugin to call when the process ends, or forks: destructors of static objects in C++, what `atexit` and `pthread_atfork` are told. Nothing takes them back when the plugin is unloaded, so that the process later jumps to memory that is no longer there."
+    cause: "It was linked without the object that calls `__cxa_finalize` (`crtbeginS.o` of gcc), as zig does by itself, or with `-nostartfiles`; or it calls glibc's `atexit` for old programs."
+    remedy: "build it with `cargo xtask build-plugins`, whose images link what takes them back, without `-nostartfiles`; or link with `-Wl,-z,nodelete`, which keeps it for ever"
+
+    624 StaticTls Imports: "its thread-local variables need a place that a running process can't give"
+    meaning: "Variables of the model `initial-exec` lie at a distance from each thread's pointer that is fixed when the process starts. musl has no room for more of them afterwards, and its loader refuses the library."
+    cause: "C code that was compiled with `-ftls-model=initial-exec` or has the attribute `tls_model`, as allocators do."
+    remedy: "compile it with `-fPIC -ftls-model=global-dynamic` and without the attribute; mimalloc has the feature `local_dynamic_tls` for it, tikv-jemallocator `disable_initial_exec_tls`"
+
+    625 MissingSymbols Imports: "it needs symbols that the libraries it names don't have"
+    meaning: "On macOS each symbol is looked for in the one library that was found to have it when the plugin was linked. Where that library has no such symbol, loading fails."
+    cause: "It was linked with stubs of libraries that say more than the libraries have, or a crate declares a function for the wrong library."
+    remedy: "name the library that has them; where that is right, say so in the plugin's Cargo.toml: `apple-symbols`"
 }
 
 impl Code {
@@ -384,7 +445,7 @@ impl Serialize for Code {
 
 /// Why a string is no refusal code.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("there is no refusal code `{found}`; they go from `KW101` to `KW622`")]
+#[error("there is no refusal code `{found}`; they go from `KW101` to `KW625`", found = .found.shown())]
 pub struct ParseCodeError {
     /// The string, cut at 80 characters.
     pub found: String,

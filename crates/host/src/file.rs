@@ -32,12 +32,12 @@ impl<'path> OpenFile<'path> {
             return Err(refuse_link(path));
         }
         if !metadata.is_file() {
-            let found = format!("`{}`, {}", path.display(), kind(&metadata));
+            let found = format!("`{}`, {}", path.to_string_lossy(), kind(&metadata));
             return Err(Refusal::new(Code::NotRegular, found, "a regular file"));
         }
         let size = metadata.len();
         if size > limit {
-            let found = format!("`{}` with {size} bytes", path.display());
+            let found = format!("`{}` with {size} bytes", path.to_string_lossy());
             return Err(Refusal::new(Code::TooLarge, found, format!("at most {limit} bytes")));
         }
         Ok(Self { path, file, size })
@@ -60,7 +60,7 @@ impl<'path> OpenFile<'path> {
         let limit = limit.min(self.size.saturating_sub(bytes.len() as u64));
         // The size is the file system's word, not the file's own, and below the limit of `open`.
         if bytes.try_reserve_exact(limit as usize).is_err() {
-            let found = format!("`{}` with {} bytes", self.path.display(), self.size);
+            let found = format!("`{}` with {} bytes", self.path.to_string_lossy(), self.size);
             return Err(Refusal::new(Code::TooLarge, found, "a file that fits into memory"));
         }
         let read = (&mut self.file).take(limit).read_to_end(bytes);
@@ -78,18 +78,22 @@ impl<'path> OpenFile<'path> {
     }
 
     fn changed(&self, read: usize) -> Refusal {
-        let path = self.path.display();
+        let path = self.path.to_string_lossy();
         let found = format!("`{path}` with {read} bytes or more at the end of reading");
         Refusal::new(Code::Changed, found, format!("{} bytes as at the beginning", self.size))
     }
 }
 
 fn refuse_link(path: &Path) -> Refusal {
-    Refusal::new(Code::Symlink, format!("`{}`, a symbolic link", path.display()), "a regular file")
+    Refusal::new(
+        Code::Symlink,
+        format!("`{}`, a symbolic link", path.to_string_lossy()),
+        "a regular file",
+    )
 }
 
 fn refuse_error(path: &Path, error: &io::Error) -> Refusal {
-    let found = format!("`{}`: {error}", path.display());
+    let found = format!("`{}`: {error}", path.to_string_lossy());
     if is_link_error(error) {
         return refuse_link(path);
     }
@@ -98,7 +102,7 @@ fn refuse_error(path: &Path, error: &io::Error) -> Refusal {
             Refusal::new(Code::NotFound, found, "a file")
         }
         _ if is_special_error(error) => {
-            let found = format!("`{}`, a socket or device", path.display());
+            let found = format!("`{}`, a socket or device", path.to_string_lossy());
             Refusal::new(Code::NotRegular, found, "a regular file")
         }
         _ => Refusal::new(Code::Unreadable, found, "a file that can be read"),

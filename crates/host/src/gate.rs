@@ -11,11 +11,14 @@
 mod abi;
 mod beside;
 mod exports;
+mod facts;
 mod imports;
+mod lifetime;
 mod macho;
 mod mappings;
 mod object;
 mod stamp;
+mod toolchain;
 
 use std::path::{Path, PathBuf};
 
@@ -44,18 +47,27 @@ pub struct Admission {
 }
 
 /// All that the gate learned about a library, refused or not.
+///
+/// It can be looked at and not be changed, since it becomes an [`Admission`]:
+///
+/// ```compile_fail,E0616
+/// # use keyway_host::{Expectation, Gate};
+/// let mut examination = Gate::new(Expectation::this_process()).examine("libgreet.so".as_ref());
+/// examination.refusals.clear();
+/// ```
+///
+/// ```compile_fail,E0616
+/// # use keyway_host::{Expectation, Gate};
+/// let mut examination = Gate::new(Expectation::this_process()).examine("libgreet.so".as_ref());
+/// examination.bytes = None;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Examination {
-    /// The library.
-    pub path: PathBuf,
-    /// Its bytes, if they were read.
-    pub bytes: Option<Vec<u8>>,
-    /// What it is, if it is an object.
-    pub facts: Option<Facts>,
-    /// Its manifest, if there is one that can be read.
-    pub manifest: Option<Manifest>,
-    /// Why it is refused, in the gate's order; empty if it is not.
-    pub refusals: Vec<Refusal>,
+    path: PathBuf,
+    bytes: Option<Vec<u8>>,
+    facts: Option<Facts>,
+    manifest: Option<Manifest>,
+    refusals: Vec<Refusal>,
 }
 
 impl Gate {
@@ -102,6 +114,18 @@ impl Gate {
         });
         examination
     }
+
+    /// Checks what a plugin that is compiled into this program says of itself: the contract and the
+    /// interfaces. What its compiler knew is known of the program.
+    #[cfg(feature = "compiled-in")]
+    pub(crate) fn check_compiled_in(&self, stamp: &Stamp<'_>) -> Result<(), Rejection> {
+        let mut refusals = Vec::new();
+        abi::check(stamp, &self.expectation, &mut refusals);
+        match refusals.is_empty() {
+            true => Ok(()),
+            false => Err(Rejection { path: stamp.name.into(), refusals }),
+        }
+    }
 }
 
 impl Examination {
@@ -116,6 +140,7 @@ impl Examination {
         }
         if let Some(manifest) = &self.manifest {
             beside::check_names(&path, library.size(), manifest, &mut self.refusals);
+            beside::check_requirements(manifest, &mut self.refusals);
             object::check_target(manifest, expectation, &mut self.refusals);
         }
         let mut bytes = Vec::new();
@@ -138,10 +163,11 @@ impl Examination {
         let (manifest, refusals) = (self.manifest.as_ref(), &mut self.refusals);
         refusals.extend(inspection.violations.iter().map(object::refuse_violation));
         if let Some(manifest) = manifest {
-            object::check_facts(facts, manifest, refusals);
+            object::check_format(facts, manifest, refusals);
         }
         imports::check(facts, expectation, refusals);
         mappings::check(&facts.details, refusals);
+        lifetime::check(facts, refusals);
         macho::check(facts, &expectation.target, refusals);
         exports::check(&path, facts, &expectation.exports, refusals);
         if let Some(stamp) = stamp::read(bytes, facts, expectation.stamp, refusals) {
@@ -149,9 +175,35 @@ impl Examination {
                 stamp::check(&stamp, manifest, refusals);
             }
             abi::check(&stamp, expectation, refusals);
-            abi::check_toolchain(&stamp, manifest, &expectation.toolchains, refusals);
+            facts::check(&stamp, expectation, refusals);
+            match toolchain::retired(&stamp, &expectation.toolchains) {
+                Some(refusal) => refusals.push(refusal),
+                None => {
+                    abi::check_toolchain(&stamp, manifest, &expectation.toolchains, refusals);
+                }
+            }
         }
         Ok(())
+    }
+
+    /// The library.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it is, if it is an object.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.facts.as_ref()
+    }
+
+    /// Its manifest, if there is one that can be read.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
+    /// Why it is refused, in the gate's order; empty if it is not.
+    pub fn refusals(&self) -> &[Refusal] {
+        &self.refusals
     }
 
     /// The admission, if nothing was refused.

@@ -11,18 +11,21 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use keyway_abi::call::{CallError, CallStatus, Context, ErrorReport};
+use keyway_abi::descriptor;
+use keyway_abi::encoding::{Caller, Dispatch, Transport};
 use keyway_abi::interface::{Interface, Remote};
 use keyway_abi::memory::{OwnedBuffer, Slice, Text};
-use keyway_abi::table;
+use keyway_abi::table::{self, RawSavedState};
+use keyway_sdk::SavedState;
 
-use crate::exports::{ContractError, Exports, KeepAlive};
+use crate::exports::{ContractError, Exports, Found, MethodIndex};
 
 /// An instance of a plugin. Dropping it destroys it.
 pub struct Instance {
     pointer: NonNull<table::Instance>,
     exports: Exports,
-    /// Address of the descriptor that the plugin's was last compared with and found equal to.
-    checked: AtomicPtr<u8>,
+    /// The interface that was asked for last, which `exports` owns; null at first.
+    last: AtomicPtr<Found>,
 }
 
 // SAFETY: the contract says that a plugin's instance may be used on any thread.
@@ -31,12 +34,46 @@ unsafe impl Send for Instance {}
 // several threads at once.
 unsafe impl Sync for Instance {}
 
+impl Exports {
+    /// Makes an instance from the bytes of its configuration.
+    ///
+    /// # Errors
+    /// What the plugin reports instead.
+    pub fn create(&self, config: &[u8], context: Context<'_>) -> Result<Instance, CallError> {
+        let mut instance = MaybeUninit::uninit();
+        let mut report = MaybeUninit::uninit();
+        // SAFETY: context and configuration outlive the call, and the host's table everything.
+        let status = unsafe {
+            (self.table().create)(
+                context.as_pointer(),
+                self.host(),
+                Slice::new(config),
+                instance.as_mut_ptr(),
+                report.as_mut_ptr(),
+            )
+        };
+        if status != CallStatus::OK {
+            // SAFETY: the plugin writes the report if the status is not `OK`.
+            return Err(CallError::new(status, &unsafe { report.assume_init() }));
+        }
+        // SAFETY: the plugin writes the instance if the status is `OK`.
+        let instance = unsafe { instance.assume_init() };
+        // SAFETY: it is new, so no one else has it.
+        unsafe { Instance::new(instance, self.clone()) }.ok_or_else(CallError::invalid_result)
+    }
+}
+
 impl Instance {
     /// # Safety
     /// `pointer` must be null or an instance of `exports` that no one else uses.
-    pub(crate) unsafe fn new(pointer: *mut table::Instance, exports: Exports) -> Option<Self> {
-        let checked = AtomicPtr::new(std::ptr::null_mut());
-        NonNull::new(pointer).map(|pointer| Self { pointer, exports, checked })
+    unsafe fn new(pointer: *mut table::Instance, exports: Exports) -> Option<Self> {
+        let last = AtomicPtr::new(std::ptr::null_mut());
+        NonNull::new(pointer).map(|pointer| Self { pointer, exports, last })
+    }
+
+    #[inline]
+    pub(crate) fn pointer(&self) -> NonNull<table::Instance> {
+        self.pointer
     }
 
     /// What the plugin exports.
@@ -47,42 +84,65 @@ impl Instance {
     /// Lets the instance release what it does not need while idle.
     ///
     /// # Errors
-    /// What the plugin reports.
-    pub fn pause(&mut self) -> Result<(), CallError> {
+    /// What the plugin reports. The instance goes on as before.
+    pub fn pause(&mut self, context: Context<'_>) -> Result<(), CallError> {
         let pause = self.exports.table().pause;
-        // SAFETY: the instance is alive and borrowed exclusively.
-        unsafe { finish(|report| pause(self.pointer.as_ptr(), report)) }
+        // SAFETY: the instance is alive and borrowed exclusively; the context outlives the call.
+        unsafe { finish(|report| pause(self.pointer.as_ptr(), context.as_pointer(), report)) }
     }
 
     /// Lets the instance take back what `pause` released.
     ///
     /// # Errors
-    /// What the plugin reports.
-    pub fn resume(&mut self) -> Result<(), CallError> {
+    /// What the plugin reports. The instance is still paused.
+    pub fn resume(&mut self, context: Context<'_>) -> Result<(), CallError> {
         let resume = self.exports.table().resume;
-        // SAFETY: the instance is alive and borrowed exclusively.
-        unsafe { finish(|report| resume(self.pointer.as_ptr(), report)) }
+        // SAFETY: the instance is alive and borrowed exclusively; the context outlives the call.
+        unsafe { finish(|report| resume(self.pointer.as_ptr(), context.as_pointer(), report)) }
     }
 
     /// The state that another instance can go on from.
     ///
     /// # Errors
     /// What the plugin reports; `UNSUPPORTED` if it keeps no state.
-    pub fn save_state(&mut self) -> Result<Output, CallError> {
+    pub fn save_state(&mut self, context: Context<'_>) -> Result<State, CallError> {
         let save_state = self.exports.table().save_state;
-        // SAFETY: the instance is alive and borrowed exclusively.
-        unsafe { self.output(|output, report| save_state(self.pointer.as_ptr(), output, report)) }
+        let mut state = MaybeUninit::<table::State>::uninit();
+        // SAFETY: the instance is alive and borrowed exclusively, the context outlives the call, and
+        // the state is there if it ended well.
+        let table::State { format, bytes } = unsafe {
+            finish(|report| {
+                let context = context.as_pointer();
+                save_state(self.pointer.as_ptr(), context, state.as_mut_ptr(), report)
+            })?;
+            state.assume_init()
+        };
+        Ok(State { format, bytes: self.output(bytes) })
     }
 
     /// Goes on from a saved state.
     ///
     /// # Errors
-    /// What the plugin reports; `UNSUPPORTED` if it keeps no state.
-    pub fn restore_state(&mut self, state: &[u8]) -> Result<(), CallError> {
+    /// What the plugin reports; `UNSUPPORTED` if it keeps no state. The instance is as if it were new.
+    pub fn restore_state(
+        &mut self,
+        state: &SavedState<'_>,
+        context: Context<'_>,
+    ) -> Result<(), CallError> {
         let restore_state = self.exports.table().restore_state;
-        let state = Slice::new(state);
-        // SAFETY: the instance is alive and borrowed exclusively; the state outlives the call.
-        unsafe { finish(|report| restore_state(self.pointer.as_ptr(), state, report)) }
+        let state = RawSavedState {
+            size: size_of::<RawSavedState>(),
+            format: state.format,
+            bytes: Slice::new(state.bytes),
+            plugin: Text::new(state.plugin),
+            version: Text::new(state.version),
+        };
+        // SAFETY: the instance is alive and borrowed exclusively; state and context outlive the call.
+        unsafe {
+            finish(|report| {
+                restore_state(self.pointer.as_ptr(), context.as_pointer(), &raw const state, report)
+            })
+        }
     }
 
     /// Calls a named method: bytes in, bytes out.
@@ -95,16 +155,70 @@ impl Instance {
         input: &[u8],
         context: Context<'_>,
     ) -> Result<Output, CallError> {
-        let invoke = self.exports.table().invoke;
-        let (method, input) = (Text::new(method), Slice::new(input));
-        // SAFETY: the instance is alive and borrowed exclusively; context, name and input outlive
-        // the call.
-        unsafe {
-            self.output(|output, report| {
-                let instance = self.pointer.as_ptr();
-                invoke(instance, context.as_pointer(), method, input, output, report)
-            })
+        match self.exports.method(method) {
+            Some(method) => self.invoke_index(method, input, context),
+            None => Err(unknown_method(&self.exports, method)),
         }
+    }
+
+    /// The same for a method that was looked up before, with [`Exports::method`].
+    ///
+    /// # Errors
+    /// What the plugin reports; `UNKNOWN_METHOD` if the index is that of another plugin.
+    pub fn invoke_index(
+        &mut self,
+        method: MethodIndex,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        // SAFETY: the instance is borrowed exclusively, so nobody else uses it.
+        unsafe { self.invoke_unguarded(method, input, context) }
+    }
+
+    /// Calls a named method that takes the instance shared: several threads may at once.
+    ///
+    /// # Errors
+    /// As for [`invoke_index`](Self::invoke_index); `UNSUPPORTED` if the method is not a shared one.
+    pub fn invoke_shared(
+        &self,
+        method: MethodIndex,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let known = self.exports.methods().get(method.0 as usize);
+        if known.is_some_and(|method| !method.is_shared) {
+            let message = "the method does not take the instance shared".to_owned();
+            return Err(CallError { status: CallStatus::UNSUPPORTED, code: 0, message });
+        }
+        // SAFETY: the method takes the instance shared.
+        unsafe { self.invoke_unguarded(method, input, context) }
+    }
+
+    /// # Safety
+    /// Nobody may use the instance meanwhile in a way that the method forbids.
+    unsafe fn invoke_unguarded(
+        &self,
+        method: MethodIndex,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let invoke = self.exports.table().invoke;
+        let mut output = MaybeUninit::<OwnedBuffer>::uninit();
+        // SAFETY: the instance is alive, and the caller vouches for its other users; context and input
+        // outlive the call, and the output is there if it ended well.
+        let bytes = unsafe {
+            finish(|report| {
+                let (instance, context) = (self.pointer.as_ptr(), context.as_pointer());
+                let output = output.as_mut_ptr();
+                invoke(instance, context, method.0, Slice::new(input), output, report)
+            })?;
+            output.assume_init()
+        };
+        Ok(self.output(bytes))
+    }
+
+    fn output(&self, bytes: OwnedBuffer) -> Output {
+        Output { bytes, _exports: self.exports.clone() }
     }
 
     /// Ends the instance and says how that went; dropping it does the same silently.
@@ -124,7 +238,7 @@ impl Instance {
     /// A proxy for all functions of the typed interface `I`, such as `dyn OrderBook`, for calls
     /// made on behalf of `context`.
     ///
-    /// The first time for an instance this compares descriptors; then it costs two comparisons.
+    /// The first time this compares descriptors; then it costs two comparisons.
     ///
     /// # Errors
     /// The plugin offers another interface, or another version of it.
@@ -154,43 +268,143 @@ impl Instance {
         Ok(Shared(I::proxy(unsafe { Remote::new(self.pointer, table, context) })))
     }
 
+    /// Calls a function of an interface that this side need not know: arguments and reply are bytes, as
+    /// the contract's page says. `function` is its place in the interface's text, 0 being the first.
+    ///
+    /// # Errors
+    /// What the plugin reports; `INVALID_ARGUMENT` if the bytes are no arguments of the function;
+    /// `UNSUPPORTED` if there is no such interface or function, or it can't be called by bytes.
+    pub fn dispatch(
+        &mut self,
+        (id, version): (&str, u32),
+        function: u32,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let (dispatch, _) = self.exports.dispatch(id, version)?;
+        // SAFETY: the instance is borrowed exclusively, so nobody else uses it.
+        unsafe { self.dispatch_unguarded(dispatch, function, input, context) }
+    }
+
+    /// The same for a function that takes the instance shared: several threads may at once.
+    ///
+    /// # Errors
+    /// As for [`dispatch`](Self::dispatch); `UNSUPPORTED` if the function is not a shared one.
+    pub fn dispatch_shared(
+        &self,
+        (id, version): (&str, u32),
+        function: u32,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let (dispatch, text) = self.exports.dispatch(id, version)?;
+        if !descriptor::function(text, function).is_some_and(|function| function.is_shared) {
+            let message = format!("`{id}` has no shared function {function}");
+            return Err(CallError { status: CallStatus::UNSUPPORTED, code: 0, message });
+        }
+        // SAFETY: the function takes the instance shared.
+        unsafe { self.dispatch_unguarded(dispatch, function, input, context) }
+    }
+
+    /// # Safety
+    /// `dispatch` must be that of an interface of the plugin, and nobody may use the instance
+    /// meanwhile in a way that the function forbids.
+    unsafe fn dispatch_unguarded(
+        &self,
+        dispatch: Dispatch,
+        function: u32,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let mut output = MaybeUninit::<OwnedBuffer>::uninit();
+        // SAFETY: the instance is alive, and the caller vouches for its other users; context and input
+        // outlive the call, and the output is there if it ended well.
+        let bytes = unsafe {
+            finish(|report| {
+                let (instance, context) = (self.pointer.as_ptr(), context.as_pointer());
+                let input = Slice::new(input);
+                dispatch(instance, context, function, input, output.as_mut_ptr(), report)
+            })?;
+            output.assume_init()
+        };
+        Ok(self.output(bytes))
+    }
+
+    /// A proxy like [`interface`](Self::interface)'s that calls with bytes, as one in another process
+    /// would.
+    ///
+    /// # Errors
+    /// The plugin offers another interface, or another version of it. That it can't be called by bytes
+    /// is told by the first call.
+    pub fn encoded<'a, I: Interface + ?Sized>(
+        &'a mut self,
+        context: Context<'a>,
+    ) -> Result<I::Encoded<'a>, ContractError> {
+        self.interface_table::<I>()?;
+        let transport = InProcess { instance: self, interface: (I::ID, I::VERSION) };
+        Ok(I::encoded(Caller::new(transport, context)))
+    }
+
     #[inline]
     fn interface_table<I: Interface + ?Sized>(&self) -> Result<&I::Table, ContractError> {
-        // Only a text that was found equal is remembered, and equal texts have equal lengths: so a
-        // shorter text that begins at the same address can't pass for it.
-        if self.checked.load(Ordering::Relaxed).cast_const() != I::DESCRIPTOR.as_ptr()
-            || self.exports.descriptor().len() != I::DESCRIPTOR.len()
-        {
-            self.exports.check_interface::<I>()?;
-            self.checked.store(I::DESCRIPTOR.as_ptr().cast_mut(), Ordering::Relaxed);
-        }
-        // SAFETY: the check found the plugin's descriptor equal to that of `I`, so its table is one
-        // of `I`; it lives as long as the library.
-        Ok(unsafe { &*self.exports.table().interface.cast::<I::Table>() })
+        let last = self.last.load(Ordering::Acquire);
+        // SAFETY: it is null or what `exports` found, and keeps as long as this instance.
+        let known = unsafe { last.as_ref() }.filter(|found| found.is(I::DESCRIPTOR));
+        let table = match known {
+            Some(found) => found.table,
+            None => {
+                let found = self.exports.find::<I>()?;
+                self.last.store(found.cast_mut(), Ordering::Release);
+                // SAFETY: as above.
+                unsafe { (*found).table }
+            }
+        };
+        // SAFETY: the table is one of `I`, which is what was asked for; it is kept as long as the
+        // library.
+        Ok(unsafe { &*table.cast::<I::Table>() })
     }
 
     /// # Safety
     /// The instance must not be used again.
     unsafe fn end(&mut self) -> Result<(), CallError> {
         let destroy = self.exports.table().destroy;
+        let context = Context::NONE.as_pointer();
         // SAFETY: the instance is alive, and the caller vouches that this is its end.
-        unsafe { finish(|report| destroy(self.pointer.as_ptr(), report)) }
+        unsafe { finish(|report| destroy(self.pointer.as_ptr(), context, report)) }
     }
+}
 
-    /// # Safety
-    /// `call` must write the output if and only if it returns `OK`, and else the report.
-    unsafe fn output(
+/// Calls by bytes on an instance of this process.
+struct InProcess<'a> {
+    /// Only [`Instance::encoded`] makes one, from an exclusive borrow.
+    instance: &'a Instance,
+    interface: (&'static str, u32),
+}
+
+impl Transport for InProcess<'_> {
+    fn call(
         &self,
-        call: impl FnOnce(*mut OwnedBuffer, *mut ErrorReport) -> CallStatus,
-    ) -> Result<Output, CallError> {
-        let mut output = MaybeUninit::uninit();
-        // SAFETY: the caller vouches for the call; the output is there if it returned `OK`.
-        let bytes = unsafe {
-            finish(|report| call(output.as_mut_ptr(), report))?;
-            output.assume_init()
-        };
-        Ok(Output { bytes, _library: self.exports.library().clone() })
+        function: u32,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Vec<u8>, CallError> {
+        let (id, version) = self.interface;
+        let (dispatch, _) = self.instance.exports.dispatch(id, version)?;
+        // SAFETY: the instance is borrowed exclusively by the proxy that has this transport, and lent
+        // shared or exclusively with it, as the functions of the proxy ask for.
+        let output =
+            unsafe { self.instance.dispatch_unguarded(dispatch, function, input, context)? };
+        Ok(output.to_vec())
     }
+}
+
+#[cold]
+fn unknown_method(exports: &Exports, name: &str) -> CallError {
+    let known: Vec<_> =
+        exports.methods().iter().map(|method| format!("`{}`", method.name)).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let message = format!("no method `{name}`; this plugin has {known}");
+    CallError { status: CallStatus::UNKNOWN_METHOD, code: 0, message }
 }
 
 /// Turns a status and a report into a result.
@@ -220,11 +434,20 @@ impl fmt::Debug for Instance {
     }
 }
 
+/// What an instance saved. Who restores it says the plugin's name and version too.
+#[derive(Debug)]
+pub struct State {
+    /// The format of the bytes, which is up to the plugin.
+    pub format: u32,
+    /// They.
+    pub bytes: Output,
+}
+
 /// Bytes that a plugin made. They are freed by its code, so they keep the library loaded.
 pub struct Output {
     // Before the library: fields are dropped in order.
     bytes: OwnedBuffer,
-    _library: KeepAlive,
+    _exports: Exports,
 }
 
 impl Deref for Output {

@@ -1,21 +1,22 @@
 //! Loading: from an admission to a plugin that can be called.
 //!
 //! What is loaded are the bytes that the gate checked, staged as a file of their own (`stage.rs`).
-//! [`Host`] does it all: check, stage, load, create.
+//! [`Host`] does it all: check, stage, load, create. Plugins that are part of the program are in
+//! `compiled_in.rs`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use keyway_abi::call::CallError;
-use keyway_abi::stamp;
+use keyway_abi::call::{CallError, Context};
+use keyway_abi::stamp::{self, Stamp};
 use keyway_abi::table::{ENTRY_SYMBOL, Entry};
-use keyway_manifest::Manifest;
+use keyway_manifest::text::Show as _;
 use thiserror::Error;
 
 use crate::exports::{ContractError, Exports};
 use crate::gate::{Admission, Gate};
-use crate::instance::Instance;
+use crate::plugin::{Origin, Plugin};
 use crate::policy::Expectation;
 use crate::refusal::Rejection;
 use crate::services::Services;
@@ -25,16 +26,9 @@ use crate::stage::{Stage, StageError, Staged};
 #[derive(Debug)]
 pub struct Host {
     gate: Gate,
-    stage: Stage,
-    services: &'static Services,
-}
-
-/// A loaded plugin with one instance. Dropping it destroys the instance and unloads the library,
-/// as soon as nothing that the plugin made is left.
-#[derive(Debug)]
-pub struct Plugin {
-    manifest: Manifest,
-    instance: Instance,
+    /// None in a host that loads nothing.
+    stage: Option<Stage>,
+    pub(crate) services: &'static Services,
 }
 
 /// Why a plugin was not loaded.
@@ -48,7 +42,7 @@ pub enum LoadError {
     #[error(transparent)]
     Stage(#[from] StageError),
     /// The system's loader refused it.
-    #[error("the system could not load `{path}`")]
+    #[error("the system could not load `{path}`", path = .path.shown())]
     Library {
         /// The library.
         path: PathBuf,
@@ -56,7 +50,7 @@ pub enum LoadError {
         source: libloading::Error,
     },
     /// The library does not export what every plugin exports.
-    #[error("`{path}` does not export `{symbol}`")]
+    #[error("`{path}` does not export `{symbol}`", path = .path.shown())]
     Symbol {
         /// The library.
         path: PathBuf,
@@ -66,26 +60,51 @@ pub enum LoadError {
         source: libloading::Error,
     },
     /// The stamp in memory is not the one that was checked.
-    #[error("`{path}` was loaded with another stamp than the one in its file")]
+    #[error("`{path}` was loaded with another stamp than the one in its file", path = .path.shown())]
     Stamp {
         /// The library.
         path: PathBuf,
     },
     /// The plugin's table can't be used.
-    #[error("`{path}` breaks the contract")]
+    #[error("`{path}` breaks the contract", path = .path.shown())]
     Contract {
-        /// The library.
+        /// The library, or the name of a plugin that is compiled in.
         path: PathBuf,
         /// How.
         source: ContractError,
     },
     /// The plugin reported an error instead of an instance.
-    #[error("`{path}` could not be created")]
+    #[error("`{path}` could not be created", path = .path.shown())]
     Create {
-        /// The library.
+        /// The library, or the name of a plugin that is compiled in.
         path: PathBuf,
         /// What it reported.
         source: CallError,
+    },
+    /// No plugin of this name is compiled in.
+    #[cfg(feature = "compiled-in")]
+    #[error("no plugin `{name}` is compiled in; this program has {known}", name = .name.shown())]
+    NotCompiledIn {
+        /// The name that was asked for.
+        name: String,
+        /// Those that there are, as text.
+        known: String,
+    },
+    /// Several plugins of this name are compiled in.
+    #[cfg(feature = "compiled-in")]
+    #[error("several plugins `{name}` are compiled in, with the versions {versions}", name = .name.shown())]
+    CompiledInTwice {
+        /// The name.
+        name: String,
+        /// Their versions, as text.
+        versions: String,
+    },
+    /// The plugin is compiled in and was ended, or could not be prepared: that can be once in a process.
+    #[cfg(feature = "compiled-in")]
+    #[error("`{name}` is compiled in and was ended, or could not be prepared, before", name = .name.shown())]
+    Ended {
+        /// The plugin's name.
+        name: String,
     },
 }
 
@@ -100,8 +119,8 @@ impl Host {
         Self::staging_in(&std::env::temp_dir(), expectation, services)
     }
 
-    /// The same, for systems whose folder for temporary files does not allow to map code: libraries
-    /// are staged in a new folder in `parent`.
+    /// The same, with libraries staged in a new folder in `parent`: for systems whose folder for temporary
+    /// files allows no code, where Linux has no files in memory either.
     ///
     /// # Errors
     ///
@@ -111,7 +130,13 @@ impl Host {
         expectation: Expectation,
         services: &'static Services,
     ) -> Result<Self, StageError> {
-        Ok(Self { gate: Gate::new(expectation), stage: Stage::new(parent)?, services })
+        let stage = Some(Stage::new(parent)?);
+        Ok(Self { gate: Gate::new(expectation), stage, services })
+    }
+
+    #[cfg(feature = "compiled-in")]
+    pub(crate) fn without_stage(expectation: Expectation, services: &'static Services) -> Self {
+        Self { gate: Gate::new(expectation), stage: None, services }
     }
 
     /// The gate that plugins pass.
@@ -137,9 +162,10 @@ impl Host {
         let path = || admission.path().to_owned();
         let exports = self.open(admission)?;
         let instance = exports
-            .create(config, self.services)
+            .create(config, Context::NONE)
             .map_err(|source| LoadError::Create { path: path(), source })?;
-        Ok(Plugin { manifest: admission.manifest().clone(), instance })
+        let origin = Origin::Loaded(Box::new(admission.manifest().clone()));
+        Ok(Plugin { origin, instance })
     }
 
     /// Loads the library that was admitted, without making an instance.
@@ -149,17 +175,24 @@ impl Host {
     /// It could not be staged or loaded, or does not export what a plugin exports.
     pub fn open(&self, admission: &Admission) -> Result<Exports, LoadError> {
         let path = || admission.path().to_owned();
-        let staged = self.stage.write(&admission.manifest().artifact.file, admission.bytes())?;
-        let library =
-            Library::load(staged).map_err(|source| LoadError::Library { path: path(), source })?;
+        let stage = self.stage.as_ref().ok_or(StageError::Nowhere)?;
+        let staged = stage.write(&admission.manifest().artifact.file, admission.bytes())?;
+        let library = Library::load(staged).map_err(|source| {
+            if is_no_code(&source) {
+                return StageError::NoCode { path: stage.parent().to_owned() }.into();
+            }
+            LoadError::Library { path: path(), source }
+        })?;
         let symbol = |symbol| move |source| LoadError::Symbol { path: path(), symbol, source };
         // SAFETY: every plugin exports its stamp under this name, as bytes.
         let found = unsafe { library.symbol::<*const u8>(stamp::SYMBOL) };
         let found = found.map_err(symbol(stamp::SYMBOL))?;
         let checked = admission.facts().stamp.clone().and_then(|at| admission.bytes().get(at));
         // What follows the stamp in its section is padding, which need not be in memory.
-        let length = admission.stamp().map(|stamp| stamp.encoded_length());
-        let checked = checked.zip(length).and_then(|(checked, length)| checked.get(..length));
+        let checked = checked.and_then(|section| {
+            let (_, length) = Stamp::read(section).ok()?;
+            section.get(..length)
+        });
         let checked = checked.filter(|checked| {
             // SAFETY: the gate found the stamp in a part of the file that the loader maps, as long
             // as it is in the file; what the symbol names is that part.
@@ -172,37 +205,19 @@ impl Host {
         // SAFETY: every plugin exports its entry under this name, with this type.
         let entry = unsafe { library.symbol::<Entry>(ENTRY_SYMBOL) };
         let entry = entry.map_err(symbol(ENTRY_SYMBOL))?;
+        let plugin = &admission.manifest().plugin.name;
+        let library = Arc::new(library);
         // SAFETY: the gate has compared the contract that the plugin was built against; the library
         // lives as long as its keeper.
-        let exports = unsafe { Exports::new(entry, Arc::new(library)) };
+        let exports = unsafe { Exports::new(entry, plugin.as_str(), self.services, library) };
         exports.map_err(|source| LoadError::Contract { path: path(), source })
     }
 }
 
-impl Plugin {
-    /// Its manifest.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// Its instance, to call it.
-    pub fn instance(&mut self) -> &mut Instance {
-        &mut self.instance
-    }
-
-    /// Its instance, for calls that need no exclusive access.
-    pub fn shared_instance(&self) -> &Instance {
-        &self.instance
-    }
-
-    /// Destroys the instance, says how that went, and unloads the library.
-    ///
-    /// # Errors
-    ///
-    /// What the plugin reports. It is gone all the same.
-    pub fn unload(self) -> Result<(), CallError> {
-        self.instance.destroy()
-    }
+/// Whether the loader could read a library and not map its code: the mount or a policy forbids that.
+fn is_no_code(error: &libloading::Error) -> bool {
+    let text = error.to_string();
+    text.contains("failed to map segment") && text.contains("not permitted")
 }
 
 /// A loaded library, and on Windows the file that it was loaded from.

@@ -73,19 +73,19 @@ mod unix {
     fn check_owner(code: Code, path: &Path, metadata: &Metadata, refusals: &mut Vec<Refusal>) {
         let (owner, user) = (metadata.uid(), rustix::process::geteuid().as_raw());
         if owner != user && owner != 0 {
-            let found = format!("`{}` of user {owner}", path.display());
+            let found = format!("`{}` of user {owner}", path.to_string_lossy());
             refusals.push(Refusal::new(code, found, format!("user {user} or root")));
         }
     }
 
     fn refuse_mode(code: Code, path: &Path, mode: u32, refusals: &mut Vec<Refusal>) {
-        let found = format!("`{}` with mode {:04o}", path.display(), mode & 0o7777);
+        let found = format!("`{}` with mode {:04o}", path.to_string_lossy(), mode & 0o7777);
         let expected = format!("mode {:04o} or less", mode & 0o7777 & !OTHERS_WRITE);
         refusals.push(Refusal::new(code, found, expected));
     }
 
     fn refuse_error(path: &Path, error: &io::Error, refusals: &mut Vec<Refusal>) {
-        let found = format!("`{}`: {error}", path.display());
+        let found = format!("`{}`: {error}", path.to_string_lossy());
         refusals.push(Refusal::new(Code::Unreadable, found, "folders that can be looked at"));
     }
 }

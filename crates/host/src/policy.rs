@@ -1,21 +1,26 @@
 //! What a host expects of a plugin: its own target, C library and contract, and what it allows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use keyway_abi::descriptor;
 use keyway_abi::interface::Interface;
+use keyway_abi::layout::Model;
+use keyway_abi::stamp::StampedInterface;
 use keyway_abi::{stamp, table};
-use keyway_manifest::{Digest, Libc, Triple};
-use thiserror::Error;
+use keyway_manifest::{Digest, Libc, LibcVersion, Triple};
 
-use crate::libc;
+use crate::toolchains::{ToolchainListError, Toolchains};
+use crate::{libc, processor};
 
 /// What a host expects. Every field is public: change what should differ from
 /// [`Expectation::this_process`] or [`Expectation::for_target`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expectation {
-    /// The target triple of the host.
+    /// The target triple of the host, for which a plugin has to be built.
     pub target: Triple,
+    /// Triples beside it whose plugins are accepted too; none, unless
+    /// [`accept_same_abi`](Expectation::accept_same_abi) says otherwise.
+    pub also_accepted: BTreeSet<Triple>,
     /// The C library of the host and its version; with `None` it is not compared.
     pub libc: Option<Libc>,
     /// The layout descriptor of the base contract; with `None` it is not compared.
@@ -27,23 +32,44 @@ pub struct Expectation {
     pub other_interfaces: OtherInterfaces,
     /// What about libraries without a stamp.
     pub stamp: StampPolicy,
+    /// What the compiler of a plugin must have known.
+    pub facts: ExpectedFacts,
     /// Which toolchains may have built a plugin.
     pub toolchains: ToolchainPolicy,
     /// Which libraries a plugin may need, and which symbols of none.
     pub imports: ImportPolicy,
+    /// Which symbols the libraries that it needs have.
+    pub symbols: SymbolPolicy,
     /// What a plugin may show of itself.
     pub exports: ExportPolicy,
     /// Whether the owners and modes of files and folders are checked.
     pub permissions: PermissionPolicy,
 }
 
-/// A typed interface that a host was built with.
+/// A typed interface that a host was built with. It may know several versions of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownInterface {
-    /// Its name.
-    pub name: String,
-    /// The layout descriptor of a plugin with this interface.
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: u32,
+    /// Its layout descriptor.
     pub descriptor: String,
+}
+
+/// What the compiler of a plugin must have known, so that its code can run in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedFacts {
+    /// What a panic does. With `abort` one in the plugin would end the process.
+    pub panic: String,
+    /// Extensions that the machine's processor has; with `None` they are not compared.
+    pub processor: Option<BTreeSet<String>>,
+    /// How floating-point numbers are passed.
+    pub float: String,
+    /// How the C runtime is linked.
+    pub c_runtime: String,
+    /// Sanitizers, with `,` between them; they work only if the whole process has them.
+    pub sanitizer: String,
 }
 
 /// What about plugins whose interface the host doesn't know.
@@ -67,8 +93,8 @@ pub enum StampPolicy {
 /// Which toolchains may have built a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolchainPolicy {
-    /// Those whose record has one of these hashes.
-    Trusted(BTreeSet<Digest>),
+    /// Those whose record has one of these hashes, and are not retired.
+    Trusted(Toolchains),
     /// The one that built the host.
     SameAsHost,
     /// Any, even an unknown one, as long as the layout is the same. For development: the layout
@@ -84,6 +110,16 @@ pub enum ImportPolicy {
     Listed(BTreeSet<String>),
     /// Any.
     Any,
+}
+
+/// Which symbols the libraries of a system have, where files name a library for each symbol.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SymbolPolicy {
+    /// Those that it is linked with: the loader will see.
+    Any,
+    /// By library, and as object files spell them: its symbols, and of each the version of the system
+    /// that it came with if that is later than the oldest. A library that is not listed is not looked into.
+    Listed(Arc<BTreeMap<String, BTreeMap<String, Option<LibcVersion>>>>),
 }
 
 /// What a plugin may show of itself to the rest of the process.
@@ -121,44 +157,96 @@ impl Expectation {
     pub fn this_process() -> Self {
         let target = stamp::TARGET.parse().expect("a compiler's target is a triple");
         let libc = libc::this_process();
-        Self { libc, ..Self::for_target(target) }
+        let facts = ExpectedFacts {
+            processor: processor::extensions(),
+            sanitizer: stamp::Facts::HERE.sanitizer.to_owned(),
+            ..ExpectedFacts::of(&target)
+        };
+        Self { libc, facts, ..Self::for_target(target) }
     }
 
     /// What a host on `target` expects, as far as another machine can tell: its C library is not
-    /// compared, and the contract only if its layout is the same as here.
+    /// compared, and the contract as it is laid out there, if that is known.
     pub fn for_target(target: Triple) -> Self {
-        let same_layout = pointer_width(&target) == Some(usize::BITS)
-            && is_little_endian(&target) == cfg!(target_endian = "little");
         Self {
             libc: None,
-            contract: same_layout.then(|| descriptor::BASE.to_owned()),
+            contract: Model::of(target.as_str()).map(Model::contract),
             interfaces: Vec::new(),
             other_interfaces: OtherInterfaces::Admit,
             stamp: StampPolicy::Required,
+            facts: ExpectedFacts::of(&target),
             toolchains: ToolchainPolicy::released(&target),
             imports: ImportPolicy::usual(&target),
+            symbols: SymbolPolicy::Any,
             exports: ExportPolicy::Any,
             permissions: PermissionPolicy::Strict,
+            also_accepted: BTreeSet::new(),
             target,
         }
     }
+
+    /// Accepts plugins for those targets too whose C ABI is that of the host's own: of one processor,
+    /// `pc-windows-gnu`, `pc-windows-gnullvm` and `pc-windows-msvc`. Nothing of a C runtime crosses the
+    /// boundary, and layouts are compared as ever. For every other target it changes nothing.
+    ///
+    /// A host that trusts the toolchains that it was released with trusts those of these targets as well.
+    #[must_use]
+    pub fn accept_same_abi(mut self) -> Self {
+        let is_as_released = self.toolchains == ToolchainPolicy::released(&self.target);
+        for other in same_abi(&self.target) {
+            if let (true, ToolchainPolicy::Trusted(trusted), ToolchainPolicy::Trusted(others)) =
+                (is_as_released, &mut self.toolchains, ToolchainPolicy::released(&other))
+            {
+                trusted.extend(others);
+            }
+            self.also_accepted.insert(other);
+        }
+        self
+    }
+
+    /// Whether a plugin that was built for `target` is accepted.
+    pub fn accepts(&self, target: &Triple) -> bool {
+        *target == self.target || self.also_accepted.contains(target)
+    }
+}
+
+/// The other targets whose C ABI is that of `target`.
+pub(crate) fn same_abi(target: &Triple) -> Vec<Triple> {
+    const ENVIRONMENTS: [&str; 3] = ["-pc-windows-gnu", "-pc-windows-gnullvm", "-pc-windows-msvc"];
+    let arch = target.arch();
+    let all = ENVIRONMENTS.map(|environment| format!("{arch}{environment}"));
+    if !all.iter().any(|triple| triple == target.as_str()) {
+        return Vec::new();
+    }
+    let others = all.iter().filter(|triple| *triple != target.as_str());
+    others.map(|triple| triple.parse().expect("a triple with another end")).collect()
 }
 
 impl KnownInterface {
     /// The interface `I`, such as `dyn OrderBook`.
     pub fn of<I: Interface + ?Sized>() -> Self {
-        Self { name: I::NAME.to_owned(), descriptor: I::DESCRIPTOR.to_owned() }
+        let (id, descriptor) = (I::ID.to_owned(), I::DESCRIPTOR.to_owned());
+        Self { id, version: I::VERSION, descriptor }
+    }
+
+    /// Whether this is the interface in a stamp, as far as id and version tell.
+    pub(crate) fn is(&self, other: &StampedInterface<'_>) -> bool {
+        self.id == other.id && self.version == other.version
     }
 }
 
-/// Why a list of toolchains can't be read.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("line {line} of the list of toolchains is no hash and target: `{found}`")]
-pub struct ToolchainListError {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// The line's text.
-    pub found: String,
+impl ExpectedFacts {
+    /// What a host on `target` expects, as far as another machine can tell.
+    fn of(target: &Triple) -> Self {
+        let soft = target.arch().starts_with("arm") && !target.as_str().ends_with("hf");
+        Self {
+            panic: "unwind".to_owned(),
+            processor: None,
+            float: if soft { "soft" } else { "hard" }.to_owned(),
+            c_runtime: "dynamic".to_owned(),
+            sanitizer: String::new(),
+        }
+    }
 }
 
 impl ToolchainPolicy {
@@ -167,29 +255,14 @@ impl ToolchainPolicy {
         Self::trusted(TOOLCHAINS, target).expect("a test reads the list that is built in")
     }
 
-    /// The toolchains for `target` in a list of lines `HASH TARGET`; empty lines and those that
-    /// begin with `#` are skipped.
+    /// The toolchains for `target` in a list of lines `HASH TARGET` or `HASH TARGET retired DAY: REASON`;
+    /// empty lines and those that begin with `#` are skipped.
     ///
     /// # Errors
     ///
     /// A line is something else.
     pub fn trusted(list: &str, target: &Triple) -> Result<Self, ToolchainListError> {
-        let mut trusted = BTreeSet::new();
-        for (index, line) in list.lines().enumerate() {
-            let text = line.trim();
-            if text.is_empty() || text.starts_with('#') {
-                continue;
-            }
-            let entry = text.split_once(' ').and_then(|(hash, target)| {
-                Some((hash.parse::<Digest>().ok()?, target.trim().parse::<Triple>().ok()?))
-            });
-            let error = || ToolchainListError { line: index + 1, found: text.to_owned() };
-            let (hash, of) = entry.ok_or_else(error)?;
-            if of == *target {
-                trusted.insert(hash);
-            }
-        }
-        Ok(Self::Trusted(trusted))
+        Ok(Self::Trusted(Toolchains::of(list, target)?))
     }
 }
 
@@ -212,7 +285,18 @@ impl ImportPolicy {
                 "ws2_32.dll",
             ],
             target if target.contains("-apple-") => {
-                &["/usr/lib/libSystem.B.dylib", "/usr/lib/libiconv.2.dylib"]
+                // Whether a framework is older than the host's macOS, its loader says.
+                &[
+                    "/System/Library/Frameworks/*",
+                    "/usr/lib/libSystem.B.dylib",
+                    "/usr/lib/libbz2.1.0.dylib",
+                    "/usr/lib/libcompression.dylib",
+                    "/usr/lib/libcurl.4.dylib",
+                    "/usr/lib/libiconv.2.dylib",
+                    "/usr/lib/libobjc.A.dylib",
+                    "/usr/lib/libresolv.9.dylib",
+                    "/usr/lib/libz.1.dylib",
+                ]
             }
             target if target.contains("-freebsd") => {
                 &["libc.so.7", "libm.so.5", "libthr.so.3", "ld-elf.so.1"]
@@ -260,10 +344,19 @@ impl ExportPolicy {
             Self::Any => true,
             Self::Contract(more) => {
                 [stamp::SYMBOL, table::ENTRY_SYMBOL].contains(&symbol)
+                    || is_bound(symbol)
                     || more.iter().any(|name| matches(name, symbol))
             }
         }
     }
+}
+
+/// Whether a symbol is the start or the end of a section, by ELF's names for them. A linker makes them where a
+/// library looks through a section of its own, as all do that use the crate linkme. Lists of what to export
+/// say nothing of what a linker makes; it protects them, so that no other library's come in their place.
+fn is_bound(symbol: &str) -> bool {
+    let section = symbol.strip_prefix("__start_").or_else(|| symbol.strip_prefix("__stop_"));
+    section.is_some_and(|section| !section.is_empty())
 }
 
 /// Whether `text` is `pattern`, in which each `*` stands for any text.
@@ -286,23 +379,4 @@ fn matches(pattern: &str, text: &str) -> bool {
         }
     }
     true
-}
-
-/// How wide a pointer is on a target; `None` for an architecture that is not known here.
-fn pointer_width(target: &Triple) -> Option<u32> {
-    match target.arch() {
-        "i386" | "i486" | "i586" | "i686" | "mips" | "mipsel" | "powerpc" => Some(32),
-        arch if arch.starts_with("armv") || arch.starts_with("riscv32") || arch == "arm" => {
-            Some(32)
-        }
-        arch if arch.contains("64") || arch == "s390x" => Some(64),
-        _ => None,
-    }
-}
-
-fn is_little_endian(target: &Triple) -> bool {
-    !matches!(
-        target.arch(),
-        "s390x" | "powerpc" | "powerpc64" | "mips" | "mips64" | "sparc64" | "aarch64_be" | "armeb"
-    )
 }

@@ -1,9 +1,11 @@
 //! Refusals: what a check found, what it expected, and what to do.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use keyway_inspect::Facts;
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -34,12 +36,19 @@ impl Refusal {
             remedy: code.remedy().to_owned(),
         }
     }
+
+    /// The same with another remedy than the code's own.
+    pub(crate) fn with_remedy(self, remedy: impl Into<String>) -> Self {
+        Self { remedy: remedy.into(), ..self }
+    }
 }
 
 impl fmt::Display for Refusal {
-    /// One line without the remedy: `KW304 header: it is for another processor: found …`.
+    /// One line without the remedy: `KW304 header: it is for another processor: found …`. What came
+    /// from the file or its name is escaped; the fields have it as it is.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { code, check, found, expected, .. } = self;
+        let Self { code, check, .. } = self;
+        let (found, expected) = (self.found.shown(), self.expected.shown());
         write!(f, "{code} {check}: {}: found {found}, expected {expected}", code.title())
     }
 }
@@ -47,7 +56,7 @@ impl fmt::Display for Refusal {
 /// A plugin that was refused, with every reason that could be told.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub struct Rejection {
-    /// The library.
+    /// The library, or the name of a plugin that is compiled in.
     pub path: PathBuf,
     /// The reasons, in the gate's order; at least one.
     pub refusals: Vec<Refusal>,
@@ -55,7 +64,7 @@ pub struct Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is refused", self.path.display())?;
+        write!(f, "`{}` is refused", self.path.shown())?;
         for refusal in &self.refusals {
             write!(f, "\n  {refusal}\n    remedy: {}", refusal.remedy)?;
         }
@@ -68,8 +77,8 @@ impl fmt::Display for Rejection {
 pub struct Verdict<'a> {
     /// Always `verdict`.
     event: &'static str,
-    /// The library.
-    pub path: &'a Path,
+    /// The library; what of its path is no text can't be told in JSON.
+    pub path: Cow<'a, str>,
     /// Whether it may be loaded.
     pub admitted: bool,
     /// Why not.
@@ -86,6 +95,7 @@ impl<'a> Verdict<'a> {
             Ok(_) => &[],
             Err(rejection) => &*rejection.refusals,
         };
+        let path = path.to_string_lossy();
         Self { event: "verdict", path, admitted: refusals.is_empty(), refusals, facts: None }
     }
 

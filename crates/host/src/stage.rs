@@ -4,6 +4,12 @@
 //! library to it. So every load gets a name of its own, in a folder that only this user can enter
 //! and that no one else knows. On Unix the file goes as soon as it is loaded; on Windows a loaded
 //! file can't be deleted, so it goes when its library has been unloaded.
+//!
+//! Where the folder's file system allows no code (`noexec`), the file is one in memory on Linux
+//! (`stage/memory.rs`), and the folder holds a link to it; elsewhere the error names the folder.
+
+#[cfg(target_os = "linux")]
+mod memory;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyway_manifest::FileName;
+use keyway_manifest::text::Show as _;
 use tempfile::TempDir;
 use thiserror::Error;
 
@@ -25,15 +32,27 @@ const LOCK: &str = "lock";
 #[derive(Debug, Error)]
 pub enum StageError {
     /// The folder was not made.
-    #[error("no private folder for plugins could be made in `{path}`")]
+    #[error("no private folder for plugins could be made in `{path}`", path = .path.shown())]
     Folder {
         /// The folder for temporary files.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
+    /// The folder's file system allows no code, and nothing else here does.
+    #[error(
+        "no code can be loaded from `{path}`: the system forbids it there (`noexec`?); let `TMPDIR` or \
+         `Host::staging_in` name a folder where it is allowed", path = .path.shown()
+    )]
+    NoCode {
+        /// The folder for temporary files.
+        path: PathBuf,
+    },
+    /// The host is one for plugins that are compiled in.
+    #[error("this host was made without a folder for libraries: it loads none")]
+    Nowhere,
     /// A file was not written.
-    #[error("the checked bytes could not be written to `{path}`")]
+    #[error("the checked bytes could not be written to `{path}`", path = .path.shown())]
     Write {
         /// The file.
         path: PathBuf,
@@ -51,25 +70,47 @@ struct Folder {
     /// Closed before the folder is deleted: fields are dropped in order.
     _lock: File,
     folder: TempDir,
+    keeps: Keeps,
     count: AtomicU64,
+}
+
+/// What a stage's folder holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    /// The libraries.
+    Files,
+    /// Links to libraries that are files in memory.
+    #[cfg(target_os = "linux")]
+    Links,
 }
 
 /// A file in the stage; deleted when dropped, if it was not before.
 #[derive(Debug)]
 pub(crate) struct Staged {
     path: PathBuf,
+    /// The file in memory that the path leads to.
+    #[cfg(target_os = "linux")]
+    _memory: Option<File>,
     /// Keeps the folder until its last file has gone.
     _stage: Stage,
 }
 
 impl Stage {
-    /// A new folder in `parent`, which must allow to map code (no `noexec`).
+    /// A new folder in `parent`.
     pub(crate) fn new(parent: &Path) -> Result<Self, StageError> {
         sweep(parent);
         let error = |source| StageError::Folder { path: parent.to_owned(), source };
         let folder = private_folder(parent).map_err(error)?;
         let lock = create_locked(&folder.path().join(LOCK)).map_err(error)?;
-        Ok(Self(Arc::new(Folder { _lock: lock, folder, count: AtomicU64::new(0) })))
+        let keeps =
+            keeps(folder.path()).ok_or_else(|| StageError::NoCode { path: parent.to_owned() })?;
+        Ok(Self(Arc::new(Folder { _lock: lock, folder, keeps, count: AtomicU64::new(0) })))
+    }
+
+    /// The folder that it was made in.
+    pub(crate) fn parent(&self) -> &Path {
+        let folder = self.0.folder.path();
+        folder.parent().unwrap_or(folder)
     }
 
     /// Writes `bytes` to a new file whose name begins with that of this load and ends with `name`.
@@ -78,9 +119,23 @@ impl Stage {
         let path = self.0.folder.path().join(format!("{number}-{name}"));
         let error = |source| StageError::Write { path: path.clone(), source };
         // Made first, so that a half-written file goes too.
-        let staged = Staged { path: path.clone(), _stage: self.clone() };
-        let mut file = create(&path).map_err(error)?;
-        file.write_all(bytes).map_err(error)?;
+        #[cfg_attr(not(target_os = "linux"), expect(unused_mut, reason = "has no file in memory"))]
+        let mut staged = Staged {
+            path: path.clone(),
+            #[cfg(target_os = "linux")]
+            _memory: None,
+            _stage: self.clone(),
+        };
+        match self.0.keeps {
+            Keeps::Files => {
+                let mut file = create(&path).map_err(error)?;
+                file.write_all(bytes).map_err(error)?;
+            }
+            #[cfg(target_os = "linux")]
+            Keeps::Links => {
+                staged._memory = Some(memory::write(&path, name.as_str(), bytes).map_err(error)?);
+            }
+        }
         Ok(staged)
     }
 }
@@ -96,6 +151,21 @@ impl Drop for Staged {
         // What can't be deleted now goes with the folder, or when the next process sweeps.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// What a folder is to hold; nothing if no code can be loaded here.
+#[cfg(target_os = "linux")]
+fn keeps(folder: &Path) -> Option<Keeps> {
+    if memory::allows_code(folder) {
+        return Some(Keeps::Files);
+    }
+    memory::is_there().then_some(Keeps::Links)
+}
+
+/// Other systems say so when a library is loaded.
+#[cfg(not(target_os = "linux"))]
+fn keeps(_: &Path) -> Option<Keeps> {
+    Some(Keeps::Files)
 }
 
 #[cfg(unix)]

@@ -1,10 +1,12 @@
 //! Refusals of libraries for systems that this machine is not: they are read and never run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use keyway_host::{Code, Expectation, ExportPolicy, Gate, ImportPolicy, Refusal};
+use keyway_host::{Code, Expectation, ExportPolicy, Gate, ImportPolicy, Refusal, SymbolPolicy};
+use keyway_inspect::Details;
 use keyway_manifest::{Libc, LibcFamily, LibcVersion, Triple};
 use snapbox::{assert_data_eq, str};
 use tempfile::TempDir;
@@ -149,6 +151,66 @@ fn libraries_for_macos() {
             "KW621 imports: it needs symbols that none of its libraries offers: found `_clock_gettime`, `dyld_stub_binder`, expected no symbol without a library"
         ]
     );
+}
+
+/// A symbol has to be in the library that the file names for it, and on the system that it is for.
+#[test]
+fn symbols_of_a_system_s_libraries() {
+    let path = "../inspect/tests/libraries/macho-aarch64.dylib";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let bytes = fs::read(path).expect("it");
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.dylib");
+    let found = |bytes: &[u8], library_has: &[(&str, Option<LibcVersion>)], allowed: &[&str]| {
+        fs::write(&library, bytes).expect("it is written");
+        let has = library_has.iter().map(|(name, since)| ((*name).to_owned(), *since)).collect();
+        let known = BTreeMap::from([("/usr/lib/libSystem.B.dylib".to_owned(), has)]);
+        let usual = Expectation::for_target("aarch64-apple-darwin".parse().expect("a triple"));
+        let allowed = allowed.iter().chain(&["/usr/lib/*"]).map(|&name| name.to_owned());
+        let expectation = Expectation {
+            libc: Some(Libc {
+                family: LibcFamily::Libsystem,
+                floor: Some(LibcVersion::new(11, 0)),
+            }),
+            imports: ImportPolicy::Listed(allowed.collect()),
+            symbols: SymbolPolicy::Listed(Arc::new(known)),
+            ..usual
+        };
+        let all = refusals(&library, expectation);
+        let of_symbols =
+            |refusal: &&Refusal| matches!(refusal.code, Code::MissingSymbols | Code::NewerSymbols);
+        all.iter().filter(of_symbols).map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let binder = ("dyld_stub_binder", None);
+    let clock = |major| ("_clock_gettime", Some(LibcVersion::new(major, 0)));
+    assert_eq!(found(&bytes, &[binder, ("_clock_gettime", None)], &[]), "");
+    assert_eq!(found(&bytes, &[binder, clock(11)], &[]), "");
+    assert_data_eq!(
+        found(&bytes, &[binder, clock(12)], &[]),
+        str![
+            "KW604 libc: it needs symbols of a newer macOS: found `_clock_gettime of macOS 12.0`, expected what macOS `11.0` has"
+        ]
+    );
+    assert_data_eq!(
+        found(&bytes, &[binder], &[]),
+        str![
+            "KW625 imports: it needs symbols that the libraries it names don't have: found `_clock_gettime of /usr/lib/libSystem.B.dylib`, expected symbols that they have"
+        ]
+    );
+    assert_eq!(found(&bytes, &[binder], &["clock_*"]), "");
+
+    // One that may be missing (N_WEAK_REF in the description of its entry in the symbol table).
+    let symtab = command(&bytes, 0x2);
+    let word = |at: usize| u32::from_le_bytes(*bytes[at..].first_chunk().expect("a word")) as usize;
+    let (symbols, count, strings) = (word(symtab + 8), word(symtab + 12), word(symtab + 16));
+    let is_it = |at: &usize| bytes[strings + word(*at)..].starts_with(b"_clock_gettime\0");
+    let entry = (0..count).map(|index| symbols + 16 * index).find(is_it).expect("its entry");
+    let mut weak = bytes.clone();
+    weak[entry + 6] |= 0x40;
+    assert_eq!(found(&weak, &[binder, clock(12)], &[]), "");
+    let facts = keyway_inspect::inspect(&weak).expect("a library").facts;
+    let Details::Macho(macho) = facts.details else { panic!("it is Mach-O") };
+    assert_eq!(macho.optional, BTreeSet::from(["_clock_gettime".to_owned()]));
 }
 
 /// Where the load command of a kind begins.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use keyway_abi::call::Context;
+use keyway_abi::stamp::Stamp;
 use keyway_host::services::Services;
 use keyway_host::{Expectation, Host, ImportPolicy, LoadError, ToolchainPolicy};
 use keyway_manifest::Digest;
@@ -14,6 +15,10 @@ mod canary;
 
 fn plugin(folder: &Path, bytes: &[u8]) -> PathBuf {
     let file = canary::LIBRARY.file_name().and_then(|name| name.to_str()).expect("a name");
+    plugin_of(folder, bytes, file)
+}
+
+fn plugin_of(folder: &Path, bytes: &[u8], file: &str) -> PathBuf {
     let manifest = canary::manifest(bytes, file);
     let library = folder.join(file);
     fs::write(&library, bytes).expect("the library is written");
@@ -23,6 +28,16 @@ fn plugin(folder: &Path, bytes: &[u8]) -> PathBuf {
 
 fn canary() -> Vec<u8> {
     fs::read(&*canary::LIBRARY).expect("the canary")
+}
+
+/// The canary with another version in its stamp, of the same length.
+fn newer(bytes: &[u8]) -> Vec<u8> {
+    let section = keyway_inspect::inspect(bytes).expect("it").facts.stamp.expect("a stamp");
+    let stamp = Stamp::parse(&bytes[section]).expect("a stamp");
+    let at = stamp.version.as_ptr().addr() - bytes.as_ptr().addr();
+    let mut newer = bytes.to_vec();
+    newer[at] = b'7';
+    newer
 }
 
 fn host(stage: &Path) -> Host {
@@ -70,16 +85,12 @@ fn loads_the_new_file_under_an_old_name() {
     let bytes = canary();
     let library = plugin(folder.path(), &bytes);
     let old = host.load(&library, b"").expect("it loads");
-    // The stamp's version: the same length, another text.
-    let section = keyway_inspect::inspect(&bytes).expect("it").facts.stamp.expect("a stamp");
-    let mut newer = bytes.clone();
-    let at = section.start + 68 + "canary".len();
-    newer[at] = b'7';
+    let newer = newer(&bytes);
     plugin(folder.path(), &newer);
     let new = host.load(&library, b"").expect("it loads");
     // Loading compares the stamp in memory with the one that was checked.
-    assert_eq!(old.manifest().plugin.version, "0.1.0");
-    assert_eq!(new.manifest().plugin.version, "7.1.0");
+    assert_eq!(old.version(), "0.1.0");
+    assert_eq!(new.version(), "7.1.0");
 }
 
 #[test]
@@ -91,6 +102,26 @@ fn loads_the_bytes_that_were_checked() {
     fs::write(&library, b"something else").expect("the file is changed");
     let mut plugin = host.load_admitted(&admission, b"").expect("it loads");
     assert!(plugin.instance().invoke("sing", b"la", Context::NONE).is_ok());
+}
+
+/// The canary declares that it may be; a library that does not is in `calls.rs`.
+#[cfg(target_os = "linux")]
+#[test]
+fn unmaps_what_declares_that_it_may_be() {
+    let (folder, stage) = (TempDir::new().expect("it"), TempDir::new().expect("it"));
+    let library = plugin_of(folder.path(), &canary(), "libunmapped.so");
+    let is_mapped = || {
+        let maps = fs::read_to_string("/proc/self/maps").expect("the mappings");
+        maps.lines().any(|line| line.contains("libunmapped.so"))
+    };
+    let host = host(stage.path());
+    let mut plugin = host.load(&library, b"").expect("it loads");
+    assert!(is_mapped() && !plugin.stays_mapped());
+    let song = plugin.instance().invoke("sing", b"la", Context::NONE).expect("a song");
+    plugin.unload().expect("it ends");
+    assert!(is_mapped(), "the song is freed by its code");
+    drop(song);
+    assert!(!is_mapped());
 }
 
 #[test]
@@ -125,6 +156,71 @@ fn sweeps_what_others_left() {
     let folders = stage.path().read_dir().expect("it").count();
     assert_eq!(folders, 3, "one each, and the one without a lock");
     drop((first, second));
+}
+
+/// Names the part that this process plays in a mount namespace of its own.
+#[cfg(target_os = "linux")]
+const ROLE: &str = "KEYWAY_TEST_NO_CODE";
+
+/// Runs the test `name` again where the folder for temporary files allows no code, in it the canary;
+/// `more` is done there before.
+#[cfg(target_os = "linux")]
+fn where_no_code_is_allowed(name: &str, more: &str) {
+    let folder = TempDir::new().expect("a folder");
+    let script = format!(
+        "mount -t tmpfs -o noexec none \"$1\" && cp \"$2\" \"$1/canary\" && {more} exec \"$3\" --exact \"$4\""
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .args([folder.path(), &canary::LIBRARY, &std::env::current_exe().expect("a path")])
+        .arg(name)
+        .env("TMPDIR", folder.path())
+        .env(ROLE, folder.path())
+        .output()
+        .expect("unshare starts");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn loads_where_temporary_files_may_hold_no_code() {
+    let Some(temporary) = std::env::var_os(ROLE) else {
+        return where_no_code_is_allowed("loads_where_temporary_files_may_hold_no_code", "");
+    };
+    let folder = TempDir::new().expect("a folder");
+    let bytes = fs::read(Path::new(&temporary).join("canary")).expect("the canary");
+    let library = plugin_of(folder.path(), &bytes, "libcanary.so");
+    // SAFETY: it is the canary, whose constructor does nothing here; and it is not loaded.
+    let refused = unsafe { libloading::Library::new(&library) };
+    assert!(refused.is_err(), "no code is allowed there");
+    let host = host(&std::env::temp_dir());
+    assert_eq!(sing(&host, &library), b"la");
+    // Two at once under one name, each with its own code; and nothing is left of either.
+    let old = host.load(&library, b"").expect("it loads");
+    let newer = newer(&bytes);
+    plugin_of(folder.path(), &newer, "libcanary.so");
+    let new = host.load(&library, b"").expect("it loads");
+    assert_eq!((old.version(), new.version()), ("0.1.0", "7.1.0"));
+    let is_stage = |name: &String| name.starts_with("keyway-stage-");
+    let staged = entries(Path::new(&temporary)).into_iter().filter(is_stage).count();
+    assert_eq!(staged, 1, "the folder, and no link in it");
+    drop((old, new, host));
+    assert!(!entries(Path::new(&temporary)).iter().any(is_stage));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_the_folder_that_allows_no_code() {
+    let Some(temporary) = std::env::var_os(ROLE) else {
+        // Without `/proc` a file in memory has no name.
+        let name = "names_the_folder_that_allows_no_code";
+        return where_no_code_is_allowed(name, "mount -t tmpfs none /proc &&");
+    };
+    let error = Host::new(Expectation::this_process(), Services::new(|_, _| ()));
+    let error = error.expect_err("no code is allowed there").to_string();
+    let expected = format!("no code can be loaded from `{}`: ", temporary.display());
+    assert!(error.starts_with(&expected) && error.contains("`TMPDIR`"), "{error}");
 }
 
 #[cfg(unix)]

@@ -190,10 +190,13 @@ fn manifest(bytes: &[u8]) {
 
 fn stamp_section(bytes: &[u8]) {
     if let Ok(stamp) = Stamp::parse(bytes) {
-        let base = descriptor::base_of(stamp.descriptor);
-        let differences = descriptor::differences(descriptor::BASE, base);
-        assert_eq!(differences.is_empty(), base == descriptor::BASE);
-        differences.iter().take(4).for_each(|difference| drop(difference.to_string()));
+        let (here, there) = (descriptor::CONTRACT, stamp.contract);
+        let differences = descriptor::differences(here, there);
+        assert_eq!(differences.is_empty(), here == there);
+        let conflicts = descriptor::conflicts(here, there);
+        assert!(conflicts.is_empty() || here != there);
+        let all = differences.iter().take(4).chain(conflicts.iter().take(4));
+        all.for_each(|difference| drop(difference.to_string()));
     }
 }
 

@@ -12,12 +12,12 @@ mod c_library;
 
 /// Everything that is refused, a line each.
 fn check(path: &Path, expectation: Expectation) -> String {
-    let refusals = Gate::new(expectation).examine(path).refusals;
+    let refusals = Gate::new(expectation).examine(path).refusals().to_vec();
     refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn codes(path: &Path, expectation: Expectation) -> Vec<Code> {
-    Gate::new(expectation).examine(path).refusals.iter().map(|refusal| refusal.code).collect()
+    Gate::new(expectation).examine(path).refusals().iter().map(|refusal| refusal.code).collect()
 }
 
 #[test]

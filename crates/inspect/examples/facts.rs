@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use keyway_manifest::text::Show as _;
+
 fn main() -> ExitCode {
     let mut sound = true;
     for path in std::env::args_os().skip(1) {
@@ -13,15 +15,15 @@ fn main() -> ExitCode {
             Ok(inspection) => {
                 match keyway_manifest::canonical::document(&inspection.facts) {
                     Ok(json) => print!("{json}"),
-                    Err(error) => eprintln!("{}: {error}", path.display()),
+                    Err(error) => eprintln!("{}: {error}", path.shown()),
                 }
                 for violation in &inspection.violations {
-                    eprintln!("{}: {violation}", path.display());
+                    eprintln!("{}: {violation}", path.shown());
                 }
                 sound &= inspection.violations.is_empty();
             }
             Err(error) => {
-                eprintln!("{}: {error}", path.display());
+                eprintln!("{}: {error}", path.shown());
                 sound = false;
             }
         }

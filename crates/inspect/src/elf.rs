@@ -3,6 +3,7 @@
 
 mod dynamic;
 mod properties;
+mod relocations;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -14,7 +15,7 @@ use object::pod;
 use object::read::elf::{FileHeader, ProgramHeader as _, SectionHeader as _};
 
 use crate::names::Names;
-use crate::region::{Region, Regions, check_range};
+use crate::region::{Region, Regions, check_addresses, check_range};
 use crate::{
     Class, ControlFlow, Details, ElfDetails, Endian, Facts, Header, HeaderError, STAMP_SECTION,
     Stack, Violation,
@@ -49,11 +50,17 @@ fn read_class<Elf: FileHeader<Endian = Endianness>>(
         reason: "it ends early",
     })?;
     let mut names = Names::new(bytes.len());
-    let segments = Segments::<Elf>::read(file, endian, bytes, violations);
+    let segments = Segments::<Elf>::read(file, endian, header.class, bytes, violations);
     let sections = file.section_headers(endian, bytes);
     let stamp = stamp::<Elf>(file, sections, endian, &segments.regions, &mut names, violations);
-    let dynamic =
-        dynamic::read::<Elf>(segments.dynamic, &segments.regions, endian, &mut names, violations);
+    let dynamic = dynamic::read::<Elf>(
+        file,
+        segments.dynamic,
+        &segments.regions,
+        endian,
+        &mut names,
+        violations,
+    );
     Ok(Facts {
         header,
         size: bytes.len() as u64,
@@ -74,7 +81,9 @@ fn read_class<Elf: FileHeader<Endian = Endianness>>(
             bind_now: dynamic.bind_now,
             control_flow: segments.control_flow,
             constructors: dynamic.constructors,
+            destructors: dynamic.destructors,
             no_delete: dynamic.no_delete,
+            static_tls: dynamic.static_tls,
         }),
     })
 }
@@ -94,6 +103,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
     fn read(
         file: &Elf,
         endian: Endianness,
+        class: Class,
         bytes: &'data [u8],
         violations: &mut Vec<Violation>,
     ) -> Self {
@@ -104,7 +114,7 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
         let headers = first(headers, "the program header table", violations);
         let mut loads = Vec::new();
         let mut segments = Self {
-            regions: Regions::new(bytes, Vec::new(), violations),
+            regions: Regions::new(bytes, class, Vec::new(), violations),
             dynamic: None,
             interpreter: None,
             stack: Stack::Unmarked,
@@ -151,11 +161,13 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Segments<'data, Elf> {
             }
             let part = format!("segment {index} (type {:#x})", header.p_type(endian).0);
             violations.extend(check_range(bytes, &part, offset, file_size).err());
+            // Thread-local variables are allocated by the size in memory.
+            violations.extend(check_addresses(&part, class, header.p_memsz(endian).into()).err());
         }
         if loads.is_empty() {
             violations.push(Violation::malformed("the program header table", "it loads nothing"));
         }
-        segments.regions = Regions::new(bytes, loads, violations);
+        segments.regions = Regions::new(bytes, class, loads, violations);
         segments
     }
 }

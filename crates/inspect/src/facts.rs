@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Import, Libc};
 use serde::Serialize;
 use thiserror::Error;
@@ -70,8 +71,13 @@ pub struct ElfDetails {
     pub control_flow: BTreeSet<ControlFlow>,
     /// Whether it runs code when it is loaded: `DT_INIT`, `DT_INIT_ARRAY`.
     pub constructors: bool,
+    /// Whether it runs code when it is unloaded: `DT_FINI`, `DT_FINI_ARRAY`.
+    pub destructors: bool,
     /// Whether the loader will keep it for ever (`DF_1_NODELETE`).
     pub no_delete: bool,
+    /// Whether its thread-local variables have to lie at a fixed distance from each thread's pointer, where
+    /// a process that runs already has little room or none (`DF_STATIC_TLS`, relocations of such a distance).
+    pub static_tls: bool,
 }
 
 /// A protection of the control flow, which a processor enforces where all code of a process is made for
@@ -158,6 +164,10 @@ pub struct MachoDetails {
     pub code_signature: CodeSignature,
     /// Whether some segment can be written and run at once.
     pub writable_code: bool,
+    /// The symbols that it can do without: null where its libraries don't have them (`N_WEAK_REF`).
+    pub optional: BTreeSet<String>,
+    /// The libraries that it can do without (`LC_LOAD_WEAK_DYLIB`); `needed` has them too.
+    pub optional_libraries: BTreeSet<String>,
 }
 
 /// Whether a Mach-O file is signed, and as it is.
@@ -177,7 +187,7 @@ pub enum CodeSignature {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Violation {
     /// A part of the file lies beyond its end, as in a cut file. Loading it may kill the process.
-    #[error("{part} ends at byte {end}, but the file has only {size}")]
+    #[error("{part} ends at byte {end}, but the file has only {size}", part = .part.shown())]
     PastTheEnd {
         /// The part.
         part: String,
@@ -187,7 +197,7 @@ pub enum Violation {
         size: u64,
     },
     /// Two parts that must be apart share bytes or addresses.
-    #[error("{first} and {second} overlap")]
+    #[error("{first} and {second} overlap", first = .first.shown(), second = .second.shown())]
     Overlap {
         /// The one that begins first.
         first: String,
@@ -195,7 +205,7 @@ pub enum Violation {
         second: String,
     },
     /// A part can't be read.
-    #[error("{part} is malformed: {reason}")]
+    #[error("{part} is malformed: {reason}", part = .part.shown(), reason = .reason.shown())]
     Malformed {
         /// The part.
         part: String,

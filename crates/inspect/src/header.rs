@@ -238,7 +238,7 @@ fn machine_of(arch: &str) -> Option<(Machine, Class, Endian)> {
 fn read_elf(bytes: &[u8]) -> Result<Header, HeaderError> {
     let damaged = |reason| HeaderError::Damaged { format: ObjectFormat::Elf, reason };
     // Both classes begin with the same twenty bytes: `e_ident`, `e_type`, `e_machine`.
-    let [_, _, _, _, class, data, _, abi, .., t0, t1, m0, m1] =
+    let [_, _, _, _, class, data, version, abi, .., t0, t1, m0, m1] =
         *bytes.first_chunk::<20>().ok_or(damaged("it ends early"))?;
     let (class, length) = match elf::FileClass(class) {
         elf::ELFCLASS32 => (Class::Bits32, size_of::<elf::FileHeader32<LittleEndian>>()),
@@ -252,6 +252,14 @@ fn read_elf(bytes: &[u8]) -> Result<Header, HeaderError> {
     };
     if bytes.len() < length {
         return Err(damaged("it ends early"));
+    }
+    // What follows the twenty bytes is `e_version`; a loader looks at both.
+    let current = match endian {
+        Endian::Little => [1, 0, 0, 0],
+        Endian::Big => [0, 0, 0, 1],
+    };
+    if version != elf::EV_CURRENT.0 || bytes[20..24] != current {
+        return Err(damaged("its version is not 1"));
     }
     let number = |pair: [u8; 2]| match endian {
         Endian::Little => u16::from_le_bytes(pair),

@@ -85,7 +85,7 @@ fn read_class<Mach: MachHeader<Endian = Endianness>>(
         reader.malformed("the symbol table", &error);
     }
     let Reader { mut facts, details, regions, violations, .. } = reader;
-    Regions::new(bytes, regions, violations);
+    Regions::new(bytes, header.class, regions, violations);
     facts.details = Details::Macho(details);
     Ok(facts)
 }
@@ -127,6 +127,9 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
         match variant {
             LoadCommandVariant::Dylib(dylib) => {
                 let name = self.string(&part, command, dylib.dylib.name);
+                if command.cmd() == macho::LC_LOAD_WEAK_DYLIB {
+                    self.details.optional_libraries.extend(name.clone());
+                }
                 self.facts.needed.extend(name);
             }
             LoadCommandVariant::IdDylib(dylib) => {
@@ -289,7 +292,9 @@ impl<'data, Mach: MachHeader<Endian = Endianness>> Reader<'data, '_, Mach> {
                 let index = symbol.library_ordinal(endian).index().filter(|_| self.is_two_level);
                 let library = index.map(|index| usize::from(index) - 1);
                 let library = library.filter(|index| *index < self.facts.needed.len());
-                if library.is_none() && symbol.n_desc(endian).0 & macho::N_WEAK_REF.0 == 0 {
+                if symbol.n_desc(endian).0 & macho::N_WEAK_REF.0 != 0 {
+                    self.details.optional.insert(name.clone());
+                } else if library.is_none() {
                     self.facts.unbound.insert(name.clone());
                 }
                 imports.entry(library).or_default().insert(name);

@@ -48,7 +48,7 @@ fn read_class<Pe: ImageNtHeaders>(
         Ok(table) => sections.extend(table.iter()),
         Err(error) => violations.push(Violation::malformed("the section table", &error)),
     }
-    let regions = regions(bytes, optional.size_of_headers(), &sections, violations);
+    let regions = regions(bytes, header.class, optional.size_of_headers(), &sections, violations);
     let mut names = Names::new(bytes.len());
     let mut tables = tables::Tables { regions: &regions, names: &mut names, violations };
     let directory = |index| {
@@ -103,6 +103,7 @@ fn section_name(section: &pe::ImageSectionHeader) -> String {
 /// so it may have more of them there than in memory.
 fn regions<'data>(
     bytes: &'data [u8],
+    class: Class,
     size_of_headers: u32,
     sections: &[&pe::ImageSectionHeader],
     violations: &mut Vec<Violation>,
@@ -134,7 +135,7 @@ fn regions<'data>(
             file_size: raw_size.min(memory_size).into(),
         });
     }
-    Regions::new(bytes, regions, violations)
+    Regions::new(bytes, class, regions, violations)
 }
 
 fn stamp(

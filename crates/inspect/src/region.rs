@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::Violation;
+use crate::{Class, Violation};
 
 /// One part of the file and where a loader puts it.
 #[derive(Debug, Clone)]
@@ -30,24 +30,26 @@ pub(crate) struct Regions<'data> {
 }
 
 impl<'data> Regions<'data> {
-    /// Checks the parts against the file and each other.
+    /// Checks the parts against the file, each other, and what a process has addresses for.
     ///
     /// Two may share bytes of the file, since linkers do that to save a page, but no addresses.
     pub(crate) fn new(
         bytes: &'data [u8],
+        class: Class,
         mut regions: Vec<Region>,
         violations: &mut Vec<Violation>,
     ) -> Self {
         regions.retain(|region| {
             let inside = check_range(bytes, &region.name, region.offset, region.file_size);
-            let wraps = region.address.checked_add(region.memory_size).is_none();
-            let wraps =
-                wraps.then(|| Violation::malformed(&region.name, "its address wraps around"));
+            let beyond = match region.address.checked_add(region.memory_size) {
+                None => Some(Violation::malformed(&region.name, "its address wraps around")),
+                Some(end) => check_addresses(&region.name, class, end).err(),
+            };
             let shrinks = region.file_size > region.memory_size;
             let shrinks = shrinks.then(|| {
                 Violation::malformed(&region.name, "it has more bytes in the file than in memory")
             });
-            let found = [inside.err(), wraps, shrinks];
+            let found = [inside.err(), beyond, shrinks];
             let is_sound = found.iter().all(Option::is_none);
             violations.extend(found.into_iter().flatten());
             is_sound
@@ -97,6 +99,22 @@ impl<'data> Regions<'data> {
         let end = region.offset + region.file_size;
         Some((region.offset + skip) as usize..end as usize)
     }
+}
+
+/// Checks that a process has addresses up to `end`.
+///
+/// The processors of 64 bits leave a process 128 TiB, those that know more give them to nobody who does not
+/// ask for them.
+pub(crate) fn check_addresses(part: &str, class: Class, end: u64) -> Result<(), Violation> {
+    let most: u64 = match class {
+        Class::Bits32 => 1 << 32,
+        Class::Bits64 => 1 << 47,
+    };
+    if end > most {
+        let reason = format!("it takes addresses up to {end:#x}, and no {class} process has them");
+        return Err(Violation::malformed(part, &reason));
+    }
+    Ok(())
 }
 
 /// The range as indices, or the violation that it ends past the end of the file.

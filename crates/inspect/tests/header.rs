@@ -148,6 +148,11 @@ fn says_what_is_damaged() {
         elf[..63].to_vec(),
         with(4, 3, "elf-x86_64.so"),
         with(5, 0, "elf-x86_64.so"),
+        with(6, 0, "elf-x86_64.so"),
+        with(6, 2, "elf-s390x.so"),
+        with(20, 2, "elf-x86_64.so"),
+        with(20, 1, "elf-s390x.so"),
+        with(23, 0, "elf-s390x.so"),
         b"MZ".to_vec(),
         with(0x3e, 0xff, "pe-x86_64.dll"),
         with(signature, b'N', "pe-x86_64.dll"),
@@ -163,6 +168,11 @@ the elf header is damaged: it ends early
 the elf header is damaged: it ends early
 the elf header is damaged: its class is neither 32 nor 64 bits
 the elf header is damaged: its byte order is neither little nor big
+the elf header is damaged: its version is not 1
+the elf header is damaged: its version is not 1
+the elf header is damaged: its version is not 1
+the elf header is damaged: its version is not 1
+the elf header is damaged: its version is not 1
 the pe header is damaged: it ends early
 the pe header is damaged: it says that the PE header is far away
 the pe header is damaged: there is no PE signature, so it is a DOS program or cut

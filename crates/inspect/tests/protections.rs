@@ -56,6 +56,24 @@ fn elf_control_flow() {
 }
 
 #[test]
+fn elf_life_in_a_process() {
+    let found = |source: &str| match facts(&build_c(source, &[])).details {
+        Details::Elf(elf) => (elf.constructors, elf.destructors, elf.static_tls),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(found("int answer(void) { return 42; }"), (false, false, false));
+    let both =
+        "__attribute__((constructor)) void f(void) {} __attribute__((destructor)) void g(void) {}";
+    assert_eq!(found(both), (true, true, false));
+    let local = |model: &str| {
+        let attribute = format!("__attribute__((tls_model(\"{model}\")))");
+        found(&format!("{attribute} _Thread_local int n; int *f(void) {{ return &n; }}"))
+    };
+    assert_eq!(local("global-dynamic"), (false, false, false));
+    assert_eq!(local("initial-exec"), (false, false, true));
+}
+
+#[test]
 fn elf_unbound_symbols() {
     let unbound = |source: &str, flags: &[&str]| facts(&build_c(source, flags)).unbound;
     let strong = "int other(void); int answer(void) { return other(); }";

@@ -198,6 +198,30 @@ segment 2 (PT_LOAD) is malformed: it has more bytes in the file than in memory
 "#]]
     );
 
+    // In memory it may be larger than in the file, but no larger than a process.
+    let elf = Elf::new();
+    let second = elf.segment(PT_LOAD, 1);
+    let address = u64_at(&elf.0, second + 16);
+    assert_eq!(
+        elf.put(second + 40, (1 << 47) - address, 8).check().matches("addresses").count(),
+        0
+    );
+    assert_data_eq!(
+        Elf::new().put(second + 40, (1 << 47) - address + 1, 8).check(),
+        str![[r#"
+segment 2 (PT_LOAD) is malformed: it takes addresses up to 0x800000000001, and no 64-bit process has them
+
+"#]]
+    );
+    let last = Elf::new().segment(PT_GNU_STACK, 0);
+    assert_data_eq!(
+        Elf::new().put(last + 40, 1 << 48, 8).check(),
+        str![[r#"
+segment 7 (type 0x6474e551) is malformed: it takes addresses up to 0x1000000000000, and no 64-bit process has them
+
+"#]]
+    );
+
     // No program headers at all.
     assert_data_eq!(
         Elf::new().put(56, 0, 2).check(),

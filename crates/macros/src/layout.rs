@@ -100,6 +100,7 @@ fn expand_struct(name: &Ident, fields: &Fields, repr: &Repr) -> Result<TokenStre
                 name: #text,
                 offset: ::core::mem::offset_of!(Self, #member),
                 of: <#of as ::keyway_sdk::abi::describe::Describe>::TYPE,
+                docs: "",
             }
         }
     });
@@ -113,7 +114,12 @@ fn expand_struct(name: &Ident, fields: &Fields, repr: &Repr) -> Result<TokenStre
     });
     let text = name.to_string();
     let kind = quote! {
-        ::keyway_sdk::abi::describe::Kind::Struct { name: #text, fields: &[#(#described),*] }
+        ::keyway_sdk::abi::describe::Kind::Struct {
+            name: #text,
+            parameter: ::core::option::Option::None,
+            growth: ::keyway_sdk::abi::describe::Growth::Closed,
+            fields: &[#(#described),*],
+        }
     };
     let wire = quote!(::core::mem::MaybeUninit<Self>);
     let layout = implement_layout(name, &kind, &quote!(#(#any_bits)&&*), &quote!(#(#valid)&&*));
@@ -163,7 +169,11 @@ fn expand_enum(name: &Ident, data: &DataEnum, repr: &Repr) -> Result<TokenStream
     let described = variants.iter().map(|variant| {
         let text = variant.to_string();
         quote! {
-            ::keyway_sdk::abi::describe::Variant { name: #text, value: Self::#variant as i128 }
+            ::keyway_sdk::abi::describe::Variant {
+                name: #text,
+                value: Self::#variant as i128,
+                docs: "",
+            }
         }
     });
     let text = name.to_string();
@@ -171,6 +181,7 @@ fn expand_enum(name: &Ident, data: &DataEnum, repr: &Repr) -> Result<TokenStream
         ::keyway_sdk::abi::describe::Kind::Enum {
             name: #text,
             repr: <#integer as ::keyway_sdk::abi::describe::Describe>::TYPE,
+            growth: ::keyway_sdk::abi::describe::Growth::Closed,
             variants: &[#(#described),*],
         }
     };
@@ -200,8 +211,9 @@ fn implement_layout(
     valid: &TokenStream,
 ) -> TokenStream {
     quote! {
+        // SAFETY: sizes and offsets come from the compiler.
         #[automatically_derived]
-        impl ::keyway_sdk::abi::describe::Describe for #name {
+        unsafe impl ::keyway_sdk::abi::describe::Describe for #name {
             const TYPE: &'static ::keyway_sdk::abi::describe::Type =
                 &::keyway_sdk::abi::describe::Type::of::<Self>(#kind);
         }
@@ -227,11 +239,13 @@ fn implement_crossing(
     lift: &TokenStream,
 ) -> TokenStream {
     quote! {
+        // SAFETY: what crosses is described, and checked before it is read.
         #[automatically_derived]
-        impl ::keyway_sdk::abi::interface::Argument for #name {
+        unsafe impl ::keyway_sdk::abi::interface::Argument for #name {
             const TYPE: &'static ::keyway_sdk::abi::describe::Type =
                 <Self as ::keyway_sdk::abi::describe::Describe>::TYPE;
             type Wire = #wire;
+            type Lifted<'call> = Self;
 
             #[inline]
             fn lower(self) -> Self::Wire {
@@ -239,13 +253,29 @@ fn implement_crossing(
             }
 
             #[inline]
-            unsafe fn lift(wire: Self::Wire) -> ::core::option::Option<Self> {
+            unsafe fn lift(
+                wire: Self::Wire,
+                _: &::keyway_sdk::abi::call::Call,
+            ) -> ::core::option::Option<Self> {
                 #lift
+            }
+
+            type Held = ();
+
+            #[inline]
+            fn decode(
+                input: &mut ::keyway_sdk::abi::encoding::Reader<'_>,
+                (): &mut (),
+            ) -> ::core::result::Result<Self::Wire, ::keyway_sdk::abi::encoding::Malformed> {
+                ::core::result::Result::Ok(<Self as ::keyway_sdk::abi::interface::Argument>::lower(
+                    input.value::<Self>()?,
+                ))
             }
         }
 
+        // SAFETY: as above.
         #[automatically_derived]
-        impl ::keyway_sdk::abi::interface::Returned for #name {
+        unsafe impl ::keyway_sdk::abi::interface::Returned for #name {
             const TYPE: &'static ::keyway_sdk::abi::describe::Type =
                 <Self as ::keyway_sdk::abi::describe::Describe>::TYPE;
             type Wire = #wire;

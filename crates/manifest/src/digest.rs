@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::text::Show as _;
+
 /// A SHA-256 digest. Ordered by its bytes; displayed as 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
@@ -55,7 +57,7 @@ impl fmt::Debug for Digest {
 
 /// Why a string is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected 64 lowercase hexadecimal digits, found `{found}`")]
+#[error("expected 64 lowercase hexadecimal digits, found `{found}`", found = .found.shown())]
 pub struct ParseDigestError {
     /// The string, cut at 80 characters.
     pub found: String,

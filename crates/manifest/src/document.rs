@@ -3,13 +3,14 @@
 //! Strict means that a manifest is refused when a field is missing, unknown, doubled or of another
 //! type, when a list is not sorted, or when fields contradict each other. Unknown fields too are
 //! refused within one format version: a host can't tell whether a field that it doesn't know takes
-//! something back, so whoever adds a field raises the format, and an older host says so in one line.
+//! something back. What is added later is an annotation, or an entry of `requires`, which says just that.
 //! White space alone is free, so a manifest that went through a formatter still reads.
 
 use serde::Deserialize;
 use serde_json::error::Category;
 use thiserror::Error;
 
+use crate::text::Show as _;
 use crate::{FormatVersion, Manifest, StampFormat, canonical};
 
 /// Why bytes are no manifest.
@@ -25,13 +26,21 @@ pub enum ManifestError {
     #[error("the manifest is not JSON")]
     Json(#[source] serde_json::Error),
     /// The schema is of a version that this crate doesn't know. Nothing else was read.
-    #[error("the manifest has format `{found}`, this host reads format {}", FormatVersion::NUMBER)]
+    #[error(
+        "the manifest has format `{found}`, this host reads format {}",
+        FormatVersion::NUMBER,
+        found = .found.shown()
+    )]
     UnknownFormat {
         /// The version, cut at 80 characters.
         found: String,
     },
     /// A field is missing, unknown, doubled, or of the wrong type.
-    #[error("the manifest does not follow its schema: `{path}`: {reason}")]
+    #[error(
+        "the manifest does not follow its schema: `{path}`: {reason}",
+        path = .path.shown(),
+        reason = .reason.shown()
+    )]
     Field {
         /// Where: `artifact.sha256`, or `.` for the whole.
         path: String,
@@ -39,13 +48,16 @@ pub enum ManifestError {
         reason: String,
     },
     /// All fields read well, but two of them contradict each other.
-    #[error("the manifest contradicts itself: {reason}")]
+    #[error("the manifest contradicts itself: {reason}", reason = .reason.shown())]
     Contradiction {
         /// Which fields, and how.
         reason: String,
     },
     /// All fields read well, but are not written as [`Manifest::to_json`] does.
-    #[error("the manifest is not canonical: `{key}` is spelled or sorted differently")]
+    #[error(
+        "the manifest is not canonical: `{key}` is spelled or sorted differently",
+        key = .key.shown()
+    )]
     NotCanonical {
         /// The top-level key.
         key: String,
@@ -59,9 +71,14 @@ impl Manifest {
     /// What a manifest's file name ends with.
     pub const FILE_SUFFIX: &str = ".manifest.json";
 
-    /// The name of the file that it is kept in: `greet.manifest.json`.
+    /// The name of the file that it is kept in: `libgreet.so.manifest.json`.
     pub fn file_name(&self) -> String {
-        format!("{}{}", self.plugin.name, Self::FILE_SUFFIX)
+        Self::file_name_for(self.artifact.file.as_str())
+    }
+
+    /// The name of the manifest of a library with this file name.
+    pub fn file_name_for(library: &str) -> String {
+        format!("{library}{}", Self::FILE_SUFFIX)
     }
 
     /// Canonical JSON, with a newline at the end.

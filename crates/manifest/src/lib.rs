@@ -10,6 +10,7 @@ mod document;
 mod libc_version;
 mod name;
 mod schema;
+pub mod text;
 mod toolchain;
 mod triple;
 
@@ -18,8 +19,8 @@ pub use document::ManifestError;
 pub use libc_version::{LibcVersion, ParseLibcVersionError};
 pub use name::{FileName, ParseNameError, PluginName};
 pub use schema::{
-    Abi, Artifact, Build, FormatVersion, Image, Import, Libc, LibcFamily, Manifest, ObjectFormat,
-    Plugin, Source, StampFormat, Toolchain,
+    Abi, Artifact, Build, FormatVersion, Image, Import, Interface, Libc, LibcFamily, Manifest,
+    ObjectFormat, Plugin, Source, StampFormat, Toolchain,
 };
 pub use toolchain::{Linker, PanicStrategy, Rustc, ToolchainRecord};
 pub use triple::{ParseTripleError, Triple};

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::text::Show as _;
+
 /// `2.17` or `2.2.5`: two or three numbers, ordered as numbers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LibcVersion {
@@ -26,7 +28,7 @@ impl LibcVersion {
 
 /// Why a string is no version of a C library.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected a version such as `2.17`, found `{found}`")]
+#[error("expected a version such as `2.17`, found `{found}`", found = .found.shown())]
 pub struct ParseLibcVersionError {
     /// The string, cut at 80 characters.
     pub found: String,

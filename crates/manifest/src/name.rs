@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::text::Show as _;
+
 /// A plugin's name, which is its package's: ASCII letters, digits, `-` and `_`, beginning with a
 /// letter or digit, at most 64 characters, and no name that Windows keeps for a device.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,7 +21,7 @@ pub struct FileName(String);
 
 /// Why a string is no [`PluginName`] or no [`FileName`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected {expected}, found `{found}`")]
+#[error("expected {expected}, found `{found}`", found = .found.shown())]
 pub struct ParseNameError {
     /// What it should have been.
     pub expected: &'static str,

@@ -1,5 +1,8 @@
 //! The manifest's fields, as types. Reading and writing is in `document.rs`.
 //!
+//! Format 1 is what hosts will read from now on, so all that may come later has its place: whatever a
+//! host can do without in `annotations`, whatever it can't in `requires`.
+//!
 //! Two builds of the same sources give the same manifest: there is no time and no host name in it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,12 +42,22 @@ pub struct Manifest {
     /// How cargo was called.
     pub build: Build,
     /// The C library that must be there at run time; `null` where the target has no such notion.
+    ///
+    /// This, `imports` and `exports` are for people and tools. A host goes by what it reads from the bytes
+    /// itself, and does not compare: a later version may read more.
     #[serde(deserialize_with = "present")]
     pub libc: Option<Libc>,
     /// What the library takes from others, by library.
     pub imports: BTreeSet<Import>,
     /// The symbols that the library offers.
     pub exports: BTreeSet<String>,
+    /// Remarks by whoever made or passed it on, by name. Hosts ignore them. May be left out.
+    #[serde(default, deserialize_with = "unique")]
+    pub annotations: BTreeMap<String, String>,
+    /// What a host must know of to load it, by name; one that does not know a name refuses the plugin.
+    /// May be left out.
+    #[serde(default)]
+    pub requires: BTreeSet<String>,
 }
 
 /// The version of the manifest's schema that this crate reads and writes: 1.
@@ -142,11 +155,24 @@ pub enum StampFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Abi {
-    /// SHA-256 of the layout descriptor.
-    pub hash: Digest,
-    /// The typed interface; `null` for a plugin that offers named methods only.
+    /// SHA-256 of the layout descriptor of the contract; `null` for a library that is for another
+    /// program's loader.
     #[serde(deserialize_with = "present")]
-    pub interface: Option<String>,
+    pub contract: Option<Digest>,
+    /// The typed interfaces; empty for a plugin that offers named methods only.
+    pub interfaces: BTreeSet<Interface>,
+}
+
+/// A typed interface that a plugin offers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Its id.
+    pub id: String,
+    /// Its version.
+    pub version: u32,
+    /// SHA-256 of its layout descriptor.
+    pub hash: Digest,
 }
 
 /// The toolchain and the hash of its record, which is what the stamp holds.
@@ -182,15 +208,19 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The git commit; `null` outside of a repository.
+    /// The last git commit that changed the sources; `null` outside of a repository, or where git does
+    /// not say.
     #[serde(deserialize_with = "present")]
     pub commit: Option<String>,
-    /// Whether the sources differ from that commit.
-    pub dirty: bool,
-    /// The digest of the source files themselves.
-    pub tree: Digest,
-    /// SHA-256 of `Cargo.lock`.
-    pub lock: Digest,
+    /// Whether the sources differ from that commit; `null` without one, or where that is not known.
+    #[serde(deserialize_with = "present")]
+    pub dirty: Option<bool>,
+    /// The digest of the source files themselves; `null` if they changed while they were compiled.
+    #[serde(deserialize_with = "present")]
+    pub tree: Option<Digest>,
+    /// SHA-256 of `Cargo.lock`; `null` where cargo did not build it.
+    #[serde(deserialize_with = "present")]
+    pub lock: Option<Digest>,
 }
 
 /// How cargo was called.

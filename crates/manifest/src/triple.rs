@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
+use crate::text::Show as _;
+
 /// A target triple such as `x86_64-pc-windows-gnu`.
 ///
 /// Two to five parts, each of lowercase letters, digits, `_` and `.`, joined by `-`; so it is
@@ -54,7 +56,7 @@ impl fmt::Debug for Triple {
 
 /// Why a string is no target triple.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("expected a target triple such as `x86_64-unknown-linux-gnu`, found `{found}`")]
+#[error("expected a target triple such as `x86_64-unknown-linux-gnu`, found `{found}`", found = .found.shown())]
 pub struct ParseTripleError {
     /// The string, cut at 80 characters.
     pub found: String,

@@ -42,7 +42,7 @@ fn manifest() -> Manifest {
             sha256: Digest::of("library"),
         },
         stamp: StampFormat::Keyway1,
-        abi: Some(Abi { hash: Digest::of("descriptor"), interface: None }),
+        abi: Some(Abi { contract: Some(Digest::of("descriptor")), interfaces: [].into() }),
         toolchain: Some(record().into()),
         image: Some(Image {
             name: "base".to_owned(),
@@ -51,9 +51,9 @@ fn manifest() -> Manifest {
         }),
         source: Source {
             commit: None,
-            dirty: false,
-            tree: Digest::of("tree"),
-            lock: Digest::of("lock"),
+            dirty: None,
+            tree: Some(Digest::of("tree")),
+            lock: Some(Digest::of("lock")),
         },
         build: Build {
             profile: "release".to_owned(),
@@ -65,6 +65,8 @@ fn manifest() -> Manifest {
         libc: Some(Libc { family: LibcFamily::Glibc, floor: Some(LibcVersion::new(2, 17)) }),
         imports: BTreeSet::from([Import { library: Some("libc.so.6".to_owned()), symbols }]),
         exports: strings(&["keyway_stamp_v1", "keyway_plugin_v1"]),
+        annotations: BTreeMap::from([("org.example.ticket".to_owned(), "17".to_owned())]),
+        requires: BTreeSet::new(),
     }
 }
 
@@ -96,8 +98,11 @@ fn writes_canonical_json() {
         str![[r#"
 {
   "abi": {
-    "hash": "194b520dc30384b3fc233e123778835e2adc362d91c6e33015ed3db2379d7ea1",
-    "interface": null
+    "contract": "194b520dc30384b3fc233e123778835e2adc362d91c6e33015ed3db2379d7ea1",
+    "interfaces": []
+  },
+  "annotations": {
+    "org.example.ticket": "17"
   },
   "artifact": {
     "file": "libgreet.so",
@@ -143,9 +148,10 @@ fn writes_canonical_json() {
     "name": "greet",
     "version": "0.1.0"
   },
+  "requires": [],
   "source": {
     "commit": null,
-    "dirty": false,
+    "dirty": null,
     "lock": "0c030586945fe504b604ecc2e875c38ede400cd5cd73da9730302162e6b02c6f",
     "tree": "dc9c5edb8b2d479e697b4b0b8ab874f32b325138598ce9e7b759eb8292110622"
   },
@@ -173,7 +179,7 @@ fn writes_canonical_json() {
 
 "#]]
     );
-    assert_eq!(manifest().file_name(), "greet.manifest.json");
+    assert_eq!(manifest().file_name(), "libgreet.so.manifest.json");
 }
 
 #[test]
@@ -202,7 +208,7 @@ fn names_a_missing_field() {
         let Value::Object(map) = value else { return };
         for (key, value) in map {
             let path = format!("{prefix}/{key}");
-            if key != "env" {
+            if !["env", "annotations"].contains(&key.as_str()) {
                 paths(value, &path, all);
             }
             all.push(path);
@@ -213,6 +219,9 @@ fn names_a_missing_field() {
     paths(&serde_json::to_value(manifest()).expect("JSON"), "", &mut all);
     assert!(all.len() > 40, "{}", all.len());
     for path in all {
+        if ["/annotations", "/requires"].contains(&path.as_str()) {
+            continue;
+        }
         let (parent, key) = path.rsplit_once('/').expect("a pointer");
         let text = edited(|value| {
             let parent = value.pointer_mut(parent).and_then(Value::as_object_mut);
@@ -254,6 +263,26 @@ the manifest does not follow its schema: `libc.floor`: expected a version such a
 the manifest does not follow its schema: `stamp`: unknown variant `keyway-2`, expected `none` or `keyway-1`
 "#]]
     );
+}
+
+/// What whoever writes manifests without cargo has no use for.
+#[test]
+fn some_fields_may_be_left_out_or_null() {
+    let text = edited(|value| {
+        value.as_object_mut().expect("an object").remove("annotations");
+        value.as_object_mut().expect("an object").remove("requires");
+        value["source"] = json!({"commit": null, "dirty": null, "lock": null, "tree": null});
+    });
+    let read = Manifest::parse(text.as_bytes()).expect("a manifest");
+    assert!(read.annotations.is_empty() && read.requires.is_empty());
+    assert_eq!(read.source.lock, None);
+    let list = edited(|value| value["requires"] = json!(["b", "a"]));
+    assert!(reason(list).contains("`requires` is spelled or sorted differently"));
+    let number = edited(|value| value["annotations"] = json!({"a": 1}));
+    assert!(reason(number).contains("`annotations.a`"));
+    let twice =
+        edited(|_| ()).replacen("{\"org.example", "{\"a\":\"\",\"a\":\"\",\"org.example", 1);
+    assert!(reason(twice).contains("duplicate key `a`"));
 }
 
 #[test]
@@ -302,12 +331,12 @@ fn refuses_what_is_no_json() {
     );
     assert_data_eq!(
         error(format!("{}x", manifest().to_json())),
-        str!["the manifest is not JSON: trailing characters at line 77 column 1"]
+        str!["the manifest is not JSON: trailing characters at line 81 column 1"]
     );
     assert_data_eq!(
         error("[1]"),
         str![
-            "the manifest does not follow its schema: `.`: invalid length 1, expected struct Manifest with 13 elements at line 1 column 3"
+            "the manifest does not follow its schema: `.`: invalid length 1, expected struct Manifest with 15 elements at line 1 column 3"
         ]
     );
     let deep = format!("{{\"format\": {}", "[".repeat(100_000));

@@ -8,13 +8,15 @@ use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyway_abi::call::{CallStatus, ErrorReport, PluginError};
+use keyway_abi::call::{Call, CallStatus, ErrorReport, PluginError};
 use keyway_abi::interface::{Reply, Returned};
 use keyway_abi::table::Instance;
 
 /// What the host's pointer to an instance points to.
 pub(crate) struct Cell<P> {
     plugin: UnsafeCell<P>,
+    /// Whether a panic is the end: it is for a plugin, whose invariants nobody knows.
+    is_plugin: bool,
     /// Set by the first panic. The plugin's invariants may be broken from then on, so nothing but
     /// `destroy` reaches it again. Kept on this side, so that it holds for every host.
     poisoned: AtomicBool,
@@ -22,8 +24,17 @@ pub(crate) struct Cell<P> {
 
 impl<P> Cell<P> {
     pub(crate) fn create(plugin: P) -> *mut Instance {
+        Self::boxed(plugin, true)
+    }
+
+    /// The instance of a service, which goes on after a panic.
+    pub(crate) fn serve(service: P) -> *mut Instance {
+        Self::boxed(service, false)
+    }
+
+    fn boxed(plugin: P, is_plugin: bool) -> *mut Instance {
         let plugin = UnsafeCell::new(plugin);
-        Box::into_raw(Box::new(Self { plugin, poisoned: AtomicBool::new(false) })).cast()
+        Box::into_raw(Box::new(Self { plugin, is_plugin, poisoned: AtomicBool::new(false) })).cast()
     }
 
     /// # Safety
@@ -44,10 +55,10 @@ impl<P> Cell<P> {
 pub unsafe fn exclusive<P, R: Returned>(
     instance: *mut Instance,
     report: *mut ErrorReport,
-    call: impl FnOnce(&mut P) -> Option<R>,
+    call: impl FnOnce(&mut P, &Call) -> Option<R>,
 ) -> Reply<R::Wire> {
     // SAFETY: the caller vouches for the instance, and that no one else uses it.
-    unsafe { enter::<P, R>(instance, report, |cell| call(&mut *cell.plugin.get())) }
+    unsafe { enter::<P, R>(instance, report, |cell| call(&mut *cell.plugin.get(), &Call::new())) }
 }
 
 /// Runs `call` on the instance, which other threads may use in the same way.
@@ -59,10 +70,10 @@ pub unsafe fn exclusive<P, R: Returned>(
 pub unsafe fn shared<P, R: Returned>(
     instance: *mut Instance,
     report: *mut ErrorReport,
-    call: impl FnOnce(&P) -> Option<R>,
+    call: impl FnOnce(&P, &Call) -> Option<R>,
 ) -> Reply<R::Wire> {
     // SAFETY: the caller vouches for the instance, and that no one changes it.
-    unsafe { enter::<P, R>(instance, report, |cell| call(&*cell.plugin.get())) }
+    unsafe { enter::<P, R>(instance, report, |cell| call(&*cell.plugin.get(), &Call::new())) }
 }
 
 #[inline]
@@ -85,7 +96,7 @@ unsafe fn enter<P, R: Returned>(
     match unsafe { attempt(report, call) } {
         Ok(value) => Reply::ok(value),
         Err(status) => {
-            if status == CallStatus::PANICKED {
+            if status == CallStatus::PANICKED && cell.is_plugin {
                 cell.poisoned.store(true, Ordering::Relaxed);
             }
             Reply::failed(status)

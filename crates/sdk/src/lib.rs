@@ -103,12 +103,19 @@
 //! | arrays `[T; N]` of those | field |
 //! | `&[T]` of those; `&mut [T]` if no `bool` or enum is inside | argument |
 //! | `&str` | argument |
+//! | `&[Field<'_>]`: named values of a log line | argument |
 //! | [`OwnedBuffer`]: bytes, freed by the side that made them | argument, result |
 //! | `Result<T, PluginError>` of a result | result |
 //! | `()` | result |
 //!
 //! Anything else is a compile error that says why. A function may take a [`Context`] as its first
 //! argument: it gets that of the call, which a host's proxy takes from elsewhere.
+//!
+//! # What the host offers
+//!
+//! A host offers interfaces too: [`Host::service`] looks one up by its type, and its functions are
+//! called as a host calls a plugin's. Which there are is up to the host; [`Log`] is among them, and
+//! [`Host::logger`] writes to it with named values.
 //!
 //! # What the two sides can rely on
 //!
@@ -118,18 +125,31 @@
 //! - Memory is freed by the side that allocated it.
 //! - Bytes from the other side are checked before they are used as a `bool`, an enum or text. What a
 //!   pointer points to can't be checked: a plugin is as trusted as any code in the process.
-//! - A library exports two symbols, `KEYWAY_STAMP` and `keyway_plugin_v1`, and no other.
+//! - Every call carries a [`Context`]: the trace that it belongs to, a deadline, and whether it was
+//!   cancelled.
+//! - A library stays mapped until the process ends, unless its author vouches that it may be taken
+//!   away: `export_plugin!(Greet, unsafe(unloadable))`. What the host offers stays as long.
+//! - A library exports two symbols, `KEYWAY_STAMP` and `keyway_plugin_v1`, and no other. Where a
+//!   host compiles its plugins in, there is none (feature `compiled-in` of `keyway-host`).
 
 mod export;
 mod guard;
 mod plugin;
+mod service;
+mod show;
+
+// What the macros make names this crate, also where it is this crate.
+extern crate self as keyway_sdk;
 
 pub use export::Export;
 pub use keyway_abi as abi;
-pub use keyway_abi::call::{CallContext, CallError, CallStatus, Context, LogLevel, PluginError};
+pub use keyway_abi::call::{
+    CallContext, CallError, CallStatus, CancellationToken, Context, Field, LogLevel, PluginError,
+};
 pub use keyway_abi::interface::{Buffer, Layout};
 pub use keyway_abi::memory::OwnedBuffer;
-pub use plugin::{Host, Method, Plugin};
+pub use plugin::{Host, Method, Plugin, SavedState, SharedMethod, now_ns};
+pub use service::{Log, LogProxy, Logger, Offered, Service};
 
 /// Lets a struct or an enum cross the plugin boundary.
 ///
@@ -166,14 +186,29 @@ pub use keyway_macros::Layout;
 ///
 /// Functions take `&self` or `&mut self`. Those with `&self` may be called by several threads at once.
 /// Functions are found by their place in the table: adding, removing or reordering them makes
-/// another interface. `#[interface(version = 2)]` says that the meaning changed and the types did not.
+/// another interface, unless it is `#[interface(extensible)]`: then functions may be appended, and
+/// either side may be the newer one; a function that the other side lacks answers `UNSUPPORTED`.
+/// `#[interface(version = 2)]` says that the meaning changed and the types did not.
+/// An interface is known by its id, `crate/Trait` unless `#[interface(id = "company/Scale")]` gives
+/// another.
 ///
-/// A crate that uses the attribute needs `keyway-sdk` among its own dependencies.
+/// `ScaleEncoded` has the same functions as `ScaleProxy` and calls with bytes, through any
+/// [`Transport`](abi::encoding::Transport); plugins get the other side of it too, so that a caller
+/// who has only the interface's text can call them.
+///
+/// A crate that uses the attribute needs `keyway-sdk` among its own dependencies, or imports it from
+/// `keyway-host`.
 pub use keyway_macros::interface;
 
 /// What the macros expand to; not for people.
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::export::{method_names, table};
+    #[cfg(feature = "compiled-in")]
+    pub use inventory;
+
+    pub use crate::export::{find, library, methods, n_methods, offer, references};
     pub use crate::guard::{exclusive, shared};
+    #[cfg(feature = "compiled-in")]
+    pub use crate::show::CompiledIn;
+    pub use std::vec::Vec;
 }

@@ -18,4 +18,5 @@ impl Greet {
     }
 }
 
-export_plugin!(Greet);
+// It has no threads, and registers nothing with anybody.
+export_plugin!(Greet, unsafe(unloadable));

@@ -6,7 +6,7 @@
 mod book;
 mod text;
 
-use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
+use keyway_sdk::{Context, Host, Method, Plugin, PluginError, SavedState, export_plugin};
 use order_match_interface::{Level, Order, OrderBook, Outcome, Side, Trade, refusal};
 
 pub use book::Book;
@@ -26,6 +26,20 @@ impl OrderMatch {
     /// An empty book that holds at most `max_orders`.
     pub fn new(max_orders: u32) -> Self {
         Self { book: Book::new(max_orders), max_orders }
+    }
+
+    /// All orders that wait and all trades, as text.
+    pub fn save(&self) -> Vec<u8> {
+        text::save(&self.book).into_bytes()
+    }
+
+    /// Goes on from what [`save`](Self::save) gave.
+    ///
+    /// # Errors
+    /// What is wrong with it; the book is as it was.
+    pub fn restore(&mut self, state: &[u8]) -> Result<(), PluginError> {
+        self.book = text::restore(text::utf8(state)?, self.max_orders)?;
+        Ok(())
     }
 
     fn run(&mut self, input: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
@@ -50,13 +64,12 @@ impl Plugin for OrderMatch {
         Ok(Self::new(max_orders.unwrap_or(MAX_ORDERS)))
     }
 
-    fn save_state(&mut self) -> Result<Vec<u8>, PluginError> {
-        Ok(text::save(&self.book).into_bytes())
+    fn save_state(&mut self, _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        Ok(self.save())
     }
 
-    fn restore_state(&mut self, state: &[u8]) -> Result<(), PluginError> {
-        self.book = text::restore(text::utf8(state)?, self.max_orders)?;
-        Ok(())
+    fn restore_state(&mut self, state: &SavedState<'_>, _: Context<'_>) -> Result<(), PluginError> {
+        self.restore(state.bytes)
     }
 }
 
@@ -103,4 +116,5 @@ fn fill<T>(places: &mut [T], values: impl Iterator<Item = T>) -> usize {
     n_written
 }
 
-export_plugin!(OrderMatch: dyn OrderBook);
+// It has no threads, and registers nothing with anybody.
+export_plugin!(OrderMatch: dyn OrderBook, unsafe(unloadable));

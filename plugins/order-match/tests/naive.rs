@@ -155,10 +155,10 @@ proptest! {
                     prop_assert_eq!(left, naive.cancel(id));
                 }
                 Step::SaveAndRestore => {
-                    let state = book.save_state().expect("a state");
+                    let state = book.save();
                     let mut restored = OrderMatch::new(MAX_ORDERS as u32);
-                    restored.restore_state(&state).expect("a state that it wrote");
-                    prop_assert_eq!(&restored.save_state().expect("a state"), &state);
+                    restored.restore(&state).expect("a state that it wrote");
+                    prop_assert_eq!(&restored.save(), &state);
                     // Trades are not part of the state: both number theirs from 0 again.
                     book = restored;
                     naive.trades.clear();
@@ -182,7 +182,7 @@ proptest! {
         }
         let state = [b"order-match state 1\nnext 9\n", lines.as_bytes()].concat();
         for state in [&text, &state] {
-            let _ = book.restore_state(state);
+            let _ = book.restore(state);
         }
     }
 }

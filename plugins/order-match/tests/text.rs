@@ -52,7 +52,7 @@ trade 2: 2 at 101, order 6 with 3
 ";
     assert_eq!(call(&mut book, "trades", "").as_deref(), Ok(trades));
     let state = "order-match state 1\nnext 7\n3 buy 1 at 101\n4 sell 7 at 105\n";
-    assert_eq!(book.save_state(), Ok(state.as_bytes().to_vec()));
+    assert_eq!(book.save(), state.as_bytes());
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn every_refusal_has_its_code() {
     assert_eq!(code(book.submit(order(1)).map(drop)), refusal::BOOK_FULL);
     assert_eq!(code(book.cancel(1).map(drop)), refusal::UNKNOWN_ORDER);
     assert_eq!(code(book.submit_all(&[order(1)], &mut [])), refusal::OUTCOMES_MISMATCH);
-    assert_eq!(code(book.restore_state(b"\xff")), refusal::BAD_TEXT);
+    assert_eq!(code(book.restore(b"\xff")), refusal::BAD_TEXT);
     let (code, message) = call(&mut book, "run", &"9".repeat(101))
         .map_or_else(|refused| refused, |answer| (refusal::BAD_TEXT, answer));
     assert_eq!((code, &*message), (refusal::BAD_TEXT, "refused: a line of more than 100 bytes\n"));
@@ -103,7 +103,7 @@ fn impossible_states_are_refused() {
     let mut book = OrderMatch::new(2);
     let mut restore = |orders: &str| {
         let state = format!("order-match state 1\nnext 5\n{orders}");
-        book.restore_state(state.as_bytes()).map_err(|error| error.message().to_owned())
+        book.restore(state.as_bytes()).map_err(|error| error.message().to_owned())
     };
     assert_eq!(restore("1 buy 2 at 3\n2 sell 2 at 4\n"), Ok(()));
     for (orders, found) in [
@@ -117,9 +117,8 @@ fn impossible_states_are_refused() {
     ] {
         assert_eq!(restore(orders), Err(format!("a state with the impossible order `{found}`")));
     }
-    let mut restore = |state: &str| {
-        book.restore_state(state.as_bytes()).map_err(|error| error.message().to_owned())
-    };
+    let mut restore =
+        |state: &str| book.restore(state.as_bytes()).map_err(|error| error.message().to_owned());
     let headless = "a state that does not begin with `order-match state 1`";
     assert_eq!(restore(""), Err(headless.into()));
     let nextless = "a state without the next order's number";

@@ -95,7 +95,8 @@ impl ZstdCodec {
     }
 }
 
-export_plugin!(ZstdCodec);
+// It has no threads, and registers nothing with anybody.
+export_plugin!(ZstdCodec, unsafe(unloadable));
 
 #[cfg(test)]
 mod tests {

@@ -11,16 +11,17 @@ use zstd_codec::{BAD_CONFIG, CORRUPT, TOO_LARGE};
 
 unsafe extern "C" {
     /// The plugin's own entry symbol, linked into this test.
-    fn keyway_plugin_v1() -> *const keyway_sdk::abi::table::PluginVTable;
+    fn keyway_plugin_v1() -> *const keyway_sdk::abi::table::Library;
 }
 
 fn create(config: &str) -> Result<Instance, (CallStatus, u32, String)> {
     static SERVICES: LazyLock<&Services> = LazyLock::new(|| Services::new(|_, _| ()));
     // SAFETY: the symbol is that of the plugin below, which is never unloaded.
-    let exports = unsafe { Exports::new(keyway_plugin_v1, std::sync::Arc::new(())) };
+    let exports =
+        unsafe { Exports::new(keyway_plugin_v1, "zstd-codec", &SERVICES, std::sync::Arc::new(())) };
     let exports = exports.expect("the plugin keeps to the contract");
     exports
-        .create(config.as_bytes(), &SERVICES)
+        .create(config.as_bytes(), Context::NONE)
         .map_err(|error| (error.status, error.code, error.message))
 }
 

@@ -27,7 +27,7 @@ impl Garbage {
     }
 }
 
-/// What lies in a folder, sorted.
+/// What lies in a folder, sorted; nothing does if it is not there.
 ///
 /// # Errors
 /// If it can't be read.
@@ -35,7 +35,10 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, CacheError> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
     };
-    let mut entries = read().map_err(CacheError::io("list", folder))?;
+    let mut entries = match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        read => read.map_err(CacheError::io("list", folder))?,
+    };
     entries.sort();
     Ok(entries)
 }

@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::{Exit, Failure};
-use crate::shell::Shell;
+use crate::shell::{Shell, count};
 use crate::workspace::Workspace;
 
 /// How often each command is run for the figure `nothing-to-do`.
@@ -100,7 +100,8 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
             figures.push(figure);
         }
     }
-    shell.event(&Event::Summary { figures: figures.len() });
+    let n = figures.len();
+    shell.finish(count(n, "figure"), &Event::Summary { figures: n });
     Ok(())
 }
 

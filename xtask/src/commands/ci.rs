@@ -99,7 +99,7 @@ impl Diagnose for CiError {
 enum Event {
     Listed { name: &'static str, about: &'static str },
     Check { name: &'static str, passed: bool, seconds: f64 },
-    Summary { passed: usize, failed: usize, skipped: usize, seconds: f64 },
+    Summary { passed: usize, failed: usize, skipped: usize },
 }
 
 /// A check and what it will run; no steps if it is left out.
@@ -116,19 +116,19 @@ enum Outcome {
     Skipped,
 }
 
-/// Runs the chosen checks and says how each went; the last line of text is `N passed, N failed`.
+/// Runs the chosen checks and says how each went; the last line of text is
+/// `N passed, N failed, N skipped`.
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     if args.list {
         list(shell);
         return Ok(());
     }
     let root = workspace.root();
-    let started = Instant::now();
-    let outcomes: Vec<(&Check, Outcome)> = plan(args, root)?
+    let outcomes: Vec<(&Check, Outcome)> = plan(args, root, shell)?
         .iter()
         .map(|planned| (planned.check, outcome(planned, root, shell)))
         .collect();
-    conclude(&outcomes, seconds_since(started), shell)
+    conclude(&outcomes, shell)
 }
 
 fn list(shell: &Shell) {
@@ -136,12 +136,16 @@ fn list(shell: &Shell) {
         shell.data(format_args!("{:<12} {}", check.name, check.about));
         shell.event(&Event::Listed { name: check.name, about: check.about });
     }
-    shell.event(&Event::Summary { passed: 0, failed: 0, skipped: CHECKS.len(), seconds: 0.0 });
+    let skipped = CHECKS.len();
+    shell.finish(
+        format_args!("{skipped} checks"),
+        &Event::Summary { passed: 0, failed: 0, skipped },
+    );
 }
 
 /// Every check with its steps; what a chosen one lacks on this machine is found here, before the
 /// first one runs.
-fn plan(args: &Args, root: &Path) -> Result<Vec<Planned>, CiError> {
+fn plan(args: &Args, root: &Path, shell: &Shell) -> Result<Vec<Planned>, CiError> {
     let chosen = |check: &Check| {
         let named = |list: &[String]| list.iter().any(|name| name == check.name);
         (args.only.is_empty() || named(&args.only)) && !named(&args.skip)
@@ -153,7 +157,21 @@ fn plan(args: &Args, root: &Path) -> Result<Vec<Planned>, CiError> {
                 return Ok(Planned { check, steps: None });
             }
             let steps = match check.steps {
-                checks::Steps::Cargo(commands) => commands.iter().map(checks::cargo).collect(),
+                checks::Steps::OnRequest(_) if args.only.is_empty() => {
+                    return Ok(Planned { check, steps: None });
+                }
+                checks::Steps::Cargo(commands) | checks::Steps::OnRequest(commands) => {
+                    commands.iter().map(checks::cargo).collect()
+                }
+                checks::Steps::Miri(_) if !checks::has_miri() => {
+                    shell.warn(format_args!(
+                        "check `{}` is left out: there is no Miri here; `rustup component add \
+                         --toolchain nightly miri rust-src` installs it",
+                        check.name
+                    ));
+                    return Ok(Planned { check, steps: None });
+                }
+                checks::Steps::Miri(commands) => commands.iter().map(checks::miri).collect(),
                 checks::Steps::Python(steps) => {
                     let installer = Installer::find().ok_or(CiError::NoInstaller)?;
                     steps(installer, root)
@@ -208,15 +226,15 @@ fn execute(step: &Step, root: &Path, shell: &Shell) -> Result<(), CiError> {
 }
 
 /// The table, the failed checks by name, and the counts.
-fn conclude(outcomes: &[(&Check, Outcome)], seconds: f64, shell: &Shell) -> Result<(), Failure> {
+fn conclude(outcomes: &[(&Check, Outcome)], shell: &Shell) -> Result<(), Failure> {
     let width = outcomes.iter().map(|(check, _)| check.name.len()).max().unwrap_or(0);
     for (check, outcome) in outcomes {
-        let (word, time) = match outcome {
-            Outcome::Passed(seconds) => (shell.paint("32", "passed "), format!("{seconds:>8.1} s")),
-            Outcome::Failed(seconds) => (shell.paint("31", "failed "), format!("{seconds:>8.1} s")),
-            Outcome::Skipped => ("skipped".to_owned(), String::new()),
+        let ((sgr, word), time) = match outcome {
+            Outcome::Passed(seconds) => (("32", "passed "), format!(" {seconds:>8.1} s")),
+            Outcome::Failed(seconds) => (("31", "failed "), format!(" {seconds:>8.1} s")),
+            Outcome::Skipped => (("33", "skipped"), String::new()),
         };
-        shell.data(format!("{:<width$}  {word} {time}", check.name).trim_end());
+        shell.marked(&format!("{:<width$}  ", check.name), sgr, word, &time);
     }
     let failed: Vec<_> = outcomes
         .iter()
@@ -225,8 +243,8 @@ fn conclude(outcomes: &[(&Check, Outcome)], seconds: f64, shell: &Shell) -> Resu
         .collect();
     let skipped = outcomes.iter().filter(|(_, o)| matches!(o, Outcome::Skipped)).count();
     let passed = outcomes.len() - failed.len() - skipped;
-    let counts = format!("{passed} passed, {} failed", failed.len());
-    shell.event(&Event::Summary { passed, failed: failed.len(), skipped, seconds });
+    let counts = format!("{passed} passed, {} failed, {skipped} skipped", failed.len());
+    shell.finish(&counts, &Event::Summary { passed, failed: failed.len(), skipped });
     if failed.is_empty() {
         shell.data(counts);
         return Ok(());

@@ -4,7 +4,7 @@ use keyway_host::code::Code;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
-use crate::shell::Shell;
+use crate::shell::{Shell, count};
 
 /// Explains a refusal code such as KW203; lists all codes if none is given.
 #[derive(Debug, clap::Args)]
@@ -50,12 +50,16 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
         if args.code.is_none() {
             shell.data(format_args!("{code}  {:12} {}", code.check(), code.title()));
         } else {
-            shell.data(format_args!("{code} ({}): {}\n", code.check(), code.title()));
-            shell.data(format_args!("{}\n", code.meaning()));
-            shell.data(format_args!("Usual cause: {}\n", code.cause()));
+            let head = format!("{code} ({}): {}", code.check(), code.title());
+            let cause = format!("Usual cause: {}", code.cause());
+            let paragraphs = [&head, code.meaning(), &cause];
+            for paragraph in paragraphs {
+                shell.data(paragraph);
+                shell.data("");
+            }
             shell.data(format_args!("What to do:  {}", code.remedy()));
         }
     }
-    shell.event(&Event::Summary { codes: codes.len() });
+    shell.finish(count(codes.len(), "code"), &Event::Summary { codes: codes.len() });
     Ok(())
 }

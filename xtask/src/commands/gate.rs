@@ -1,18 +1,21 @@
 //! `gate`: what a library is, and whether a host would load it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keyway_host::code::Code;
 use keyway_host::gate::{Examination, Gate};
 use keyway_host::policy::Expectation;
-use keyway_host::refusal::Verdict;
+use keyway_host::refusal::{Refusal, Verdict};
 use keyway_inspect::{CodeSignature, Details, Stack};
 use keyway_manifest::Triple;
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 
-use crate::build::count;
+use crate::commands::table::aligned;
 use crate::failure::{Exit, Failure};
-use crate::shell::{Shell, Verbosity};
+use crate::shell::{Shell, Verbosity, count};
 
 /// Looks at libraries and says whether a host would load them, and if not, why.
 #[derive(Debug, clap::Args)]
@@ -38,66 +41,131 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
     };
     let gate = Gate::new(expectation);
     let mut paths = Vec::new();
+    let mut empty = Vec::new();
     for path in &args.paths {
+        let n_before = paths.len();
         collect(path, &mut paths)?;
+        if paths.len() == n_before {
+            empty.push(format!("`{}`", path.shown()));
+        }
     }
+    // Of one file all is shown; of several, what tells them apart, unless all is asked for.
+    let in_full = args.paths.iter().all(|path| !path.is_dir()) && paths.len() < 2
+        || shell.verbosity() == Verbosity::Verbose;
     let mut refused = 0;
+    let mut rows = vec![HEADS.map(str::to_owned).to_vec()];
+    let mut reasons: BTreeMap<Code, Refusal> = BTreeMap::new();
     for path in &paths {
         let examination = gate.examine(path);
-        describe(&examination, shell);
-        let facts = examination.facts.clone();
+        let mut row = cells(&examination);
+        if in_full {
+            describe(&examination, shell);
+        }
+        let facts = examination.facts().cloned();
         let outcome = examination.into_admission();
         shell.event(&Verdict::new(path, &outcome).with_facts(facts.as_ref()));
         match outcome {
-            Ok(_) => shell.data("  admitted"),
+            Ok(_) if in_full => shell.data("  admitted"),
+            Ok(_) => row.push("admitted".to_owned()),
             Err(rejection) => {
                 refused += 1;
-                for refusal in &rejection.refusals {
-                    shell.data(format_args!("  {refusal}\n    remedy: {}", refusal.remedy));
+                let codes = rejection.refusals.iter().map(|refusal| refusal.code.to_string());
+                row.push(codes.collect::<Vec<_>>().join(" "));
+                for refusal in rejection.refusals {
+                    if in_full {
+                        shell.data(format_args!("  {refusal}"));
+                        shell.data(format_args!("    remedy: {}", refusal.remedy));
+                    }
+                    reasons.entry(refusal.code).or_insert(refusal);
                 }
             }
         }
+        rows.push(row);
     }
-    shell.event(&Event::Summary { admitted: paths.len() - refused, refused });
-    if refused == 0 {
-        return Ok(());
+    if !in_full && !paths.is_empty() {
+        for line in aligned(&rows) {
+            shell.data(line);
+        }
+        for (code, refusal) in &reasons {
+            let (check, title, remedy) = (code.check(), code.title(), &refusal.remedy);
+            shell.data(format_args!("{code} {check}: {title}"));
+            shell.data(format_args!("  remedy: {remedy}"));
+        }
     }
-    let target = &gate.expectation().target;
+    let (admitted, target) = (paths.len() - refused, &gate.expectation().target);
+    let done = match refused {
+        0 => format!("{admitted} admitted by a host for {target}"),
+        _ => format!("{admitted} admitted, {refused} refused by a host for {target}"),
+    };
+    shell.finish(done, &Event::Summary { admitted, refused });
+    let nothing = format!("there is no library in {}", empty.join(", "));
+    match (refused, empty.is_empty()) {
+        (0, true) => return Ok(()),
+        // A script that asks for a verdict is not told that all is well.
+        (0, false) => {
+            return Err(Failure::new(Exit::Refused, format!("{nothing}: nothing was looked at"))
+                .with_hint("libraries are files that end with `.so`, `.dll` or `.dylib`"));
+        }
+        (_, true) => {}
+        (_, false) => shell.warn(nothing),
+    }
     let message =
         format!("a host for {target} refuses {refused} of {}", count(paths.len(), "file"));
-    Err(Failure::new(Exit::Refused, message)
-        .with_hint("`cargo xtask explain CODE` says more about a code"))
+    let hint = match in_full {
+        true => "`cargo xtask explain CODE` says more about a code",
+        false => {
+            "`--verbose` shows what was found; `cargo xtask explain CODE` says more about a code"
+        }
+    };
+    Err(Failure::new(Exit::Refused, message).with_hint(hint))
 }
 
-/// `path` itself, or every library below it if it is a folder.
+/// The heads of the table of several files.
+const HEADS: [&str; 6] = ["library", "plugin", "for", "bytes", "needs", "verdict"];
+
+/// The cells of a file but its verdict.
+fn cells(examination: &Examination) -> Vec<String> {
+    let (manifest, facts) = (examination.manifest(), examination.facts());
+    let plugin = manifest.map(|m| format!("{} {}", m.plugin.name, m.plugin.version.shown()));
+    let target = manifest.map(|manifest| manifest.target.to_string());
+    let size = facts.map(|facts| facts.size.to_string());
+    let libc = facts.and_then(|facts| Some(facts.libc.as_ref()?.to_string()));
+    let cells = [Some(examination.path().shown().to_string()), plugin, target, size, libc];
+    cells.map(Option::unwrap_or_default).to_vec()
+}
+
+/// `path` itself, or every library below it if it is a folder. Links to folders in it are not followed: they
+/// may lead anywhere, and in circles.
 fn collect(path: &Path, paths: &mut Vec<PathBuf>) -> Result<(), Failure> {
     if !path.is_dir() {
         paths.push(path.to_owned());
         return Ok(());
     }
     let failed = |source: std::io::Error| {
-        Failure::new(Exit::Environment, format!("could not list `{}`: {source}", path.display()))
+        Failure::new(Exit::Environment, format!("could not list `{}`: {source}", path.shown()))
     };
     let entries = fs::read_dir(path).map_err(failed)?.collect::<Result<Vec<_>, _>>();
-    let mut entries: Vec<PathBuf> =
-        entries.map_err(failed)?.iter().map(fs::DirEntry::path).collect();
-    entries.sort();
+    let mut entries = entries.map_err(failed)?;
+    entries.sort_by_key(fs::DirEntry::path);
     for entry in entries {
-        let extension = entry.extension().and_then(|extension| extension.to_str());
-        if entry.is_dir() || matches!(extension, Some("so" | "dll" | "dylib")) {
-            collect(&entry, paths)?;
+        let path = entry.path();
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        if entry.file_type().map_err(failed)?.is_dir() {
+            collect(&path, paths)?;
+        } else if matches!(extension, Some("so" | "dll" | "dylib")) {
+            paths.push(path);
         }
     }
     Ok(())
 }
 
 fn describe(examination: &Examination, shell: &Shell) {
-    shell.data(examination.path.display());
-    if let Some(manifest) = &examination.manifest {
+    shell.data(examination.path().shown());
+    if let Some(manifest) = examination.manifest() {
         let plugin = &manifest.plugin;
         shell.data(format_args!("  {} {} for {}", plugin.name, plugin.version, manifest.target));
     }
-    let Some(facts) = &examination.facts else { return };
+    let Some(facts) = examination.facts() else { return };
     let libc = facts.libc.as_ref().map(|libc| format!(", {libc}")).unwrap_or_default();
     shell.data(format_args!("  {}, {} bytes{libc}", facts.header.format, facts.size));
     if !facts.needed.is_empty() {
@@ -137,6 +205,8 @@ fn traits(details: &Details) -> Vec<(&'static str, String)> {
                 ("stack for data only", yes_no(elf.stack == Stack::Data)),
                 ("writes into its code (TEXTREL)", yes_no(elf.text_relocations)),
                 ("code runs on loading", yes_no(elf.constructors)),
+                ("code runs on unloading", yes_no(elf.destructors)),
+                ("static thread-local variables", yes_no(elf.static_tls)),
             ]
         }
         Details::Pe(pe) => vec![

@@ -8,22 +8,25 @@ mod push;
 mod update;
 mod verify;
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::{fs, io};
 
 use clap::{Args as ClapArgs, Subcommand};
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 
-use crate::cache::{Cache, write_atomically};
+use crate::cache::{Cache, CacheError, write_atomically};
 use crate::container::{Command, EngineName, Image, Runner};
 use crate::engine::{self, Engine, EngineChoice};
 use crate::failure::{Exit, Failure};
 use crate::image::recipe::Reference;
 use crate::image::registry::repository;
-use crate::image::{ImageError, Images, Lock, tag, trusted_set};
-use crate::shell::Shell;
+use crate::image::{ImageError, Images, Lock, tag, tools, trusted_set};
+use crate::shell::{Shell, count};
 use crate::targets::TargetSet;
 use crate::workspace::Workspace;
 
@@ -70,7 +73,7 @@ struct Selection {
     #[arg(long, value_name = "URL")]
     mirror: Vec<String>,
     /// What runs the commands that some layers need
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
     engine: EngineChoice,
 }
 
@@ -107,10 +110,11 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
 
 fn lock(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
-    let names = names(selection, &images)?;
+    let names = names(selection, &images, workspace)?;
     let made = images.lock(&names, &OnDemand::new(selection.engine, workspace, shell)?, shell)?;
     write_trusted_set(&images, workspace, selection)?;
     report(&made, shell);
+    finish("locked", &made, shell);
     Ok(())
 }
 
@@ -118,9 +122,11 @@ fn build(args: &Build, workspace: &Workspace, shell: &Shell) -> Result<(), Failu
     let selection = &args.selection;
     let images = open(selection, workspace)?.with_registry(args.source.registry.clone());
     let runner = OnDemand::new(selection.engine, workspace, shell)?;
-    let names = names(selection, &images)?;
+    let names = names(selection, &images, workspace)?;
     let n_lanes = thread::available_parallelism().map_or(1, usize::from);
-    report(&images.ensure_all(&names, n_lanes, &runner, shell)?, shell);
+    let made = images.ensure_all(&names, n_lanes, &runner, shell)?;
+    report(&made, shell);
+    finish("ready", &made, shell);
     Ok(())
 }
 
@@ -132,17 +138,22 @@ struct Listed<'a> {
     state: &'static str,
     config: Option<String>,
     manifest: Option<String>,
+    /// Bytes of all its layers, if they are there.
     size: Option<u64>,
+    /// Bytes of its own layers, as the lock says: what it adds to the image that it stands on.
+    own: Option<u64>,
     snapshot: Option<&'a str>,
     rebuildable: Option<bool>,
 }
 
 fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
-    for name in names(selection, &images)? {
+    let (mut n, mut built) = (0, 0);
+    for name in names(selection, &images, workspace)? {
         let lock = images.locked(&name);
         let (state, found) = match &lock {
-            Err(ImageError::Lock(_)) => ("unlocked", None),
+            Err(ImageError::Lock(error)) if error.is_settled_by_locking() => ("unlocked", None),
+            Err(ImageError::Tool(_)) => ("unlocked", None),
             Err(_) => return Err(lock.expect_err("looked at just now").into()),
             Ok(_) => match images.find(&name)? {
                 Some(image) => ("built", Some(image)),
@@ -151,42 +162,106 @@ fn list(selection: &Selection, workspace: &Workspace, shell: &Shell) -> Result<(
         };
         let lock = lock.ok();
         let size = found.as_ref().map(|image| image.layers.iter().map(|layer| layer.size).sum());
+        let own = lock.as_ref().map(|lock| lock.layers.iter().map(|layer| layer.size).sum());
+        let name = tools::name_in_lock(&name);
         shell.data(format_args!(
-            "{name:<12} {state:<8} {:<12} {:>6} {}{}",
+            "{name:<29} {state:<8} {:<12} {:>6} {:>11} {}{}",
             lock.as_ref().map_or(String::new(), |lock| lock.config.short()),
             size.map_or(String::new(), |size: u64| format!("{} MB", size.div_ceil(1_000_000))),
+            own.map_or(String::new(), |own: u64| format!("own {} MB", own.div_ceil(1_000_000))),
             lock.as_ref().map_or("", |lock| lock.snapshot.as_str()),
             if lock.as_ref().is_none_or(Lock::is_rebuildable) { "" } else { " not rebuildable" },
         ));
         shell.event(&Listed {
             event: "image",
-            image: &name,
+            image: name,
             state,
             config: lock.as_ref().map(|lock| lock.config.prefixed()),
             manifest: lock.as_ref().map(|lock| lock.manifest.prefixed()),
             size,
+            own,
             snapshot: lock.as_ref().map(|lock| lock.snapshot.as_str()),
             rebuildable: lock.as_ref().map(Lock::is_rebuildable),
         });
+        n += 1;
+        built += usize::from(found.is_some());
     }
+    let done = format!("{}, {built} of them here", count(n, "image"));
+    shell.finish(done, &Listing { event: "summary", images: n, built });
     Ok(())
 }
 
-fn open(selection: &Selection, workspace: &Workspace) -> Result<Images, Failure> {
-    let recipes = selection.recipes.clone().unwrap_or_else(|| workspace.recipes_dir());
-    Ok(Images::open(recipes, Cache::open()?).with_mirrors(selection.mirror.clone()))
+/// The end of `list`.
+#[derive(Debug, Serialize)]
+struct Listing {
+    event: &'static str,
+    images: usize,
+    built: usize,
 }
 
-fn names(selection: &Selection, images: &Images) -> Result<Vec<String>, Failure> {
-    let known = images.names()?;
+/// The end of `lock` and `build`.
+#[derive(Debug, Serialize)]
+struct Summary {
+    event: &'static str,
+    images: usize,
+    size: u64,
+}
+
+/// Says how many images there are and how large they are together, each layer counted once.
+fn finish(what: &str, made: &[Image], shell: &Shell) {
+    let layers = made.iter().flat_map(|image| &image.layers);
+    let layers: BTreeMap<_, _> = layers.map(|layer| (layer.diff_id, layer.size)).collect();
+    let (images, size) = (made.len(), layers.values().sum::<u64>());
+    let (n, megabytes) = (count(images, "image"), size.div_ceil(1_000_000));
+    let summary = Summary { event: "summary", images, size };
+    shell.finish(format_args!("{n} {what}, {megabytes} MB"), &summary);
+}
+
+fn open(selection: &Selection, workspace: &Workspace) -> Result<Images, Failure> {
+    Ok(open_in(Cache::open()?, selection, workspace))
+}
+
+fn open_in(cache: Cache, selection: &Selection, workspace: &Workspace) -> Images {
+    let recipes = selection.recipes.clone().unwrap_or_else(|| workspace.recipes_dir());
+    Images::open(recipes, cache)
+        .with_workspace(workspace.root())
+        .with_mirrors(selection.mirror.clone())
+}
+
+/// The images that were asked for, else all of them: also that of the packages which the workspace names.
+fn names(
+    selection: &Selection,
+    images: &Images,
+    workspace: &Workspace,
+) -> Result<Vec<String>, Failure> {
+    let mut known = images.names()?;
+    let is_packages = |name: &String| name == tools::PACKAGES;
+    let packages = match selection.images.iter().any(is_packages) {
+        true => packages(workspace)?,
+        // Without plugins there are images all the same.
+        false if selection.images.is_empty() && selection.recipes.is_none() => {
+            packages(workspace).ok().flatten()
+        }
+        false => None,
+    };
+    known.extend(packages.clone());
     if selection.images.is_empty() {
         return Ok(known);
     }
-    match selection.images.iter().find(|name| !known.contains(name)) {
-        None => Ok(selection.images.clone()),
+    let full = |name: &String| packages.clone().filter(|_| is_packages(name));
+    let asked = selection.images.iter().map(|name| full(name).unwrap_or_else(|| name.clone()));
+    let asked: Vec<String> = asked.collect();
+    match asked.iter().find(|name| !known.contains(name)) {
+        None => Ok(asked),
         Some(unknown) => Err(Failure::new(Exit::Usage, format!("there is no image `{unknown}`"))
             .with_hint(format!("there are recipes of {}", known.join(", ")))),
     }
+}
+
+/// The image of the packages that the workspace's `tools` name.
+fn packages(workspace: &Workspace) -> Result<Option<String>, Failure> {
+    let tools = Vec::from_iter(workspace.plugins()?.tools);
+    Ok(Images::packages(&tools))
 }
 
 /// The toolchains of all locks become the set that this workspace's host trusts. Recipes of another
@@ -202,10 +277,21 @@ fn write_trusted_set(
     }
     let mut toolchains = Vec::new();
     for name in images.names()? {
-        // An image that is not locked yet builds nothing.
-        toolchains.extend(images.locked(&name).into_iter().flat_map(|lock| lock.toolchains));
+        // An image that is not locked yet builds nothing. One that has to be locked again, since it or the
+        // one below was edited, has built plugins that are trusted until it is.
+        toolchains.extend(images.written(&name)?.into_iter().flat_map(|lock| lock.toolchains));
     }
-    write_atomically(&host.join("toolchains.txt"), trusted_set(toolchains.iter()).as_bytes())?;
+    let file = host.join("toolchains.txt");
+    let known = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        read => read.map_err(CacheError::io("read", &file))?,
+    };
+    let list = trusted_set(toolchains.iter(), &known).map_err(|error| {
+        let message = format!("`{}` can't be read: {error}", file.shown());
+        Failure::new(Exit::Usage, message)
+            .with_hint("put it back from git: what it says of earlier images stands nowhere else")
+    })?;
+    write_atomically(&file, list.as_bytes())?;
     Ok(())
 }
 
@@ -223,7 +309,7 @@ fn report(made: &[Image], shell: &Shell) {
     for image in made {
         let size: u64 = image.layers.iter().map(|layer| layer.size).sum();
         let megabytes = size.div_ceil(1_000_000);
-        shell.status("Finished", format_args!("{} ({megabytes} MB)", tag(image)));
+        shell.status("Ready", format_args!("{} ({megabytes} MB)", tag(image)));
         shell.event(&Built {
             event: "image",
             image: &image.name,

@@ -1,13 +1,15 @@
 //! `run-plugin`: what a host does, from the command line: check, load, call.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::borrow::Cow;
+use std::io::{Read, Write};
+use std::path::PathBuf;
 
 use keyway_abi::call::Context;
 use keyway_host::load::{Host, LoadError};
 use keyway_host::policy::Expectation;
 use keyway_host::refusal::Verdict;
 use keyway_host::services::Services;
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -33,7 +35,7 @@ pub(crate) struct Args {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 enum Event<'a> {
-    Call { path: &'a Path, method: &'a str, output: &'a str },
+    Call { path: Cow<'a, str>, method: &'a str, output: &'a str },
     Summary { called: usize },
 }
 
@@ -41,7 +43,10 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
     let path = &args.path;
     let failed = |exit, error| Failure { exit, error, hint: None };
     let input = input(&args.input)?;
-    let services = Services::new(|level, line| eprintln!("{level:?}: {line}"));
+    let services = Services::new(|level, line| {
+        // Nobody to tell is no reason to stop a plugin.
+        let _ = writeln!(std::io::stderr(), "{level:?}: {}", line.shown());
+    });
     let host = Host::new(Expectation::this_process(), services)
         .map_err(|error| failed(Exit::Environment, Box::new(error)))?;
     let mut plugin = host.load(path, args.config.as_bytes()).map_err(|error| match error {
@@ -59,9 +64,11 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
         .invoke(&args.method, &input, Context::NONE)
         .map_err(|error| failed(Exit::Failed, Box::new(error)))?;
     let text = String::from_utf8_lossy(&output);
+    let path = path.to_string_lossy();
     shell.event(&Event::Call { path, method: &args.method, output: &text });
-    shell.event(&Event::Summary { called: 1 });
     shell.raw(&output);
+    let done = format!("1 call of `{}`", args.method);
+    shell.finish(done, &Event::Summary { called: 1 });
     Ok(())
 }
 

@@ -1,28 +1,27 @@
 //! `test-plugins`: every delivered plugin, loaded, called and unloaded by a host program for its
 //! target; and, if asked for, its unit tests there.
 
+use std::num::NonZeroU64;
+use std::time::Duration;
+
 use keyway_manifest::Triple;
 use serde::Serialize;
 
 use crate::artifact;
-use crate::build::{Build, count};
+use crate::build::Build;
+use crate::build::trial::Trial;
 use crate::cache::Cache;
 use crate::commands::build_plugins;
-use crate::container::Image;
-use crate::dist::Entry;
 use crate::engine::{self, EngineChoice};
 use crate::failure::{Exit, Failure};
 use crate::image::Images;
 use crate::plan::Step;
-use crate::runner::{self, Outcome, unit};
-use crate::shell::Shell;
+use crate::runner::{self, Host, Outcome, Subject, unit};
+use crate::shell::{Shell, count};
 use crate::survey::{Rebuild, Survey};
-use crate::targets::{Runner, Target, TargetSet};
+use crate::targets::{Target, TargetSet};
 use crate::vendor::{self, Vendored};
-use crate::workspace::Workspace;
-
-/// The package and its program that use plugins.
-const HOST: (&str, &str) = ("keyway-host", "keyway-host");
+use crate::workspace::{Purpose, Workspace};
 
 /// Loads what is in `dist/`, calls it and unloads it, for each target on its runner.
 #[derive(Debug, clap::Args)]
@@ -36,6 +35,22 @@ pub(crate) struct Args {
     /// What runs the images
     #[arg(long, value_enum, env = "KEYWAY_ENGINE", default_value_t = EngineChoice::Auto)]
     engine: EngineChoice,
+    #[command(flatten)]
+    trial: TrialArgs,
+}
+
+/// How plugins are tried.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct TrialArgs {
+    /// Seconds that a host may take for one of its two rounds with a plugin
+    #[arg(long, value_name = "SECONDS", default_value = "120")]
+    time_limit: NonZeroU64,
+}
+
+impl TrialArgs {
+    pub(crate) fn trial(self) -> Trial {
+        Trial { limit: Duration::from_secs(self.time_limit.get()) }
+    }
 }
 
 #[derive(Serialize)]
@@ -59,6 +74,7 @@ enum Event<'a> {
         failed: usize,
         refused: usize,
         skipped: usize,
+        targets: usize,
     },
 }
 
@@ -76,16 +92,18 @@ struct Tally {
     failed: usize,
     refused: usize,
     skipped: usize,
+    targets: usize,
 }
 
 pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let set = TargetSet::open(workspace.targets_file().as_deref())?;
     let _lock = build_plugins::lock(workspace, shell)?;
     let cache = Cache::open()?;
-    let images = Images::open(workspace.recipes_dir(), cache.clone());
+    let images =
+        Images::open(workspace.recipes_dir(), cache.clone()).with_workspace(workspace.root());
     let mut survey = Survey::take(workspace, &images, "release")?;
     let targets = build_plugins::delivered(&args.target, &set, &survey, "test")?;
-    let mut tally = Tally::default();
+    let mut tally = Tally { targets: targets.len(), ..Tally::default() };
     let (runnable, skipped): (Vec<&Target>, Vec<&Target>) =
         targets.into_iter().partition(|target| runner::obstacle(target).is_none());
     for target in skipped {
@@ -95,16 +113,17 @@ pub(crate) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         let plan = survey.plan(&runnable, &[], Rebuild::Stale)?;
         let engine = engine::select(args.engine, set.engines(), &cache, shell)?;
         let build = Build::new(workspace, &cache, &images, &*engine, None, shell);
-        let vendored = vendor::vendor(workspace, survey.inputs.lock, &cache, shell)?;
+        let purpose = if args.unit { Purpose::Tests } else { Purpose::Trial };
+        let vendored = vendor::vendor(workspace, &survey.crates(purpose), &cache, shell)?;
+        let n_steps = plan.steps.len();
+        let progress = shell.steps(n_steps);
         for step in &plan.steps {
-            // Plugins are optimized as they are delivered; what is around them need not be, and without
-            // debug information zig has what it links at hand.
-            let mut step = Step { profile: "dev".to_owned(), ..step.clone() };
-            step.env.insert("CARGO_PROFILE_DEV_DEBUG".to_owned(), "0".to_owned());
-            let run = Run { build: &build, step: &step, vendored: &vendored, survey: &survey };
-            let passed = run.load(&mut tally)?;
+            progress.begin("Testing", &step.target.triple);
+            let run = Run { build: &build, step, vendored: &vendored, survey: &survey };
+            let host = build.host(step, &vendored, &survey.ground(), args.trial.trial())?;
+            let passed = run.load(&host, &mut tally)?;
             if args.unit {
-                run.unit_tests(&mut tally)?;
+                run.unit_tests(&host, &mut tally)?;
             }
             for (plugin, passed) in &passed {
                 survey.records.set_run(&step.target.triple, plugin, *passed);
@@ -125,52 +144,40 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Loads, calls and unloads every plugin that was delivered; of each, whether it passed.
-    fn load(&self, tally: &mut Tally) -> Result<Vec<(String, bool)>, Failure> {
-        let Self { build, step, vendored, survey } = self;
-        let target = &step.target.triple;
-        let placement = &survey.inputs.placement;
-        let program = build.program(step, HOST.0, HOST.1, vendored, placement)?;
-        let (runner, image) = self.runner()?;
-        let entries: Vec<&Entry> =
-            survey.index.artifacts.iter().filter(|entry| entry.target == *target).collect();
+    fn load(&self, host: &Host, tally: &mut Tally) -> Result<Vec<(String, bool)>, Failure> {
+        let Self { build, step, survey, .. } = self;
+        let (target, toolchain) = (&step.target.triple, step.toolchain.hash);
         let dist = build.workspace.dist_dir();
-        let outcomes =
-            runner::run(build.engine, &image, &runner, &program, &dist, &entries, build.shell)?;
         let mut passed = Vec::new();
-        for (entry, outcome) in entries.iter().zip(&outcomes) {
-            report(target, &entry.plugin, What::Plugin(outcome), tally, build.shell);
+        for entry in survey.index.artifacts.iter().filter(|entry| entry.target == *target) {
+            let plugin = survey.plugins.plugins.iter().find(|plugin| plugin.name == entry.plugin);
+            let subject = Subject { entry, toolchain, plugin };
+            let outcome = host.try_out(build.engine, &dist, subject, build.shell)?;
+            report(target, &entry.plugin, What::Plugin(&outcome), tally, build.shell);
             passed.push((entry.plugin.clone(), matches!(outcome, Outcome::Passed { .. })));
         }
         Ok(passed)
     }
 
     /// Runs the unit tests of every plugin of the workspace.
-    fn unit_tests(&self, tally: &mut Tally) -> Result<(), Failure> {
+    fn unit_tests(&self, host: &Host, tally: &mut Tally) -> Result<(), Failure> {
         let Self { build, step, vendored, survey } = self;
         let placement = &survey.inputs.placement;
-        let (programs, folders) = build.unit_tests(step, vendored, placement)?;
-        let (runner, image) = self.runner()?;
-        for plugin in &step.packages {
-            let outcome = match programs.get(plugin) {
+        let ground = survey.ground();
+        let (programs, folders) = build.unit_tests(step, vendored, &ground)?;
+        for package in &step.packages {
+            let outcome = match programs.get(package) {
                 None => unit::Outcome::NotCompiled,
                 Some(tests) => {
                     let program = artifact::on_host(&tests.program, &folders);
-                    let command = unit::command(&runner, tests, &program, placement);
-                    unit::run(build.engine, &image, &command, build.shell)?
+                    let hidden = survey.hidden();
+                    let command = unit::command(&host.runner, tests, &program, placement, &hidden);
+                    unit::run(build.engine, &host.image, &command, build.shell)?
                 }
             };
-            report(&step.target.triple, plugin, What::Unit(&outcome), tally, build.shell);
+            report(&step.target.triple, package.name(), What::Unit(&outcome), tally, build.shell);
         }
         Ok(())
-    }
-
-    /// What runs programs for the target, and its image.
-    fn runner(&self) -> Result<(Runner, Image), Failure> {
-        let Build { images, engine, shell, .. } = self.build;
-        let runner = self.step.target.spec.runner.clone().unwrap_or_default();
-        let image = runner.image.as_deref().unwrap_or(&self.step.image.name);
-        let image = images.ensure(image, engine, shell)?;
-        Ok((runner, image))
     }
 }
 
@@ -184,9 +191,8 @@ fn report(target: &Triple, plugin: &str, what: What<'_>, tally: &mut Tally, shel
     shell.event(&Event::Run { target, plugin, unit: is_unit, passed, outcome: what });
     let n = |n: u64, noun| count(usize::try_from(n).unwrap_or(usize::MAX), noun);
     match what {
-        What::Plugin(Outcome::Passed { calls }) => {
-            let calls = n(*calls, "call");
-            shell.status("Passed", format_args!("{plugin} for {target} ({calls})"));
+        What::Plugin(outcome @ Outcome::Passed { .. }) => {
+            shell.status("Passed", format_args!("{plugin} for {target} ({outcome})"));
         }
         What::Unit(unit::Outcome::Passed { tests, .. }) => {
             let tests = n(*tests, "unit test");
@@ -199,11 +205,11 @@ fn report(target: &Triple, plugin: &str, what: What<'_>, tally: &mut Tally, shel
             return;
         }
         What::Plugin(Outcome::Failed { message }) => {
-            shell.warn(format_args!("`{plugin}` for {target} failed: {message}"));
+            shell.warn_lines(format_args!("`{plugin}` for {target} failed: {message}"));
         }
         What::Unit(unit::Outcome::Failed { message, output }) => {
             shell.passthrough(output);
-            shell.warn(format_args!("unit tests of `{plugin}` for {target}: {message}"));
+            shell.warn_lines(format_args!("unit tests of `{plugin}` for {target}: {message}"));
         }
         What::Unit(unit::Outcome::NotCompiled) => {
             shell.warn(format_args!("unit tests of `{plugin}` for {target} were not compiled"));
@@ -222,8 +228,16 @@ fn skip(target: &Target, tally: &mut Tally, shell: &Shell) {
 }
 
 fn finish(args: &Args, tally: &Tally, shell: &Shell) -> Result<(), Failure> {
-    let Tally { passed, failed, refused, skipped } = *tally;
-    shell.event(&Event::Summary { passed, failed, refused, skipped });
+    let Tally { passed, failed, refused, skipped, targets } = *tally;
+    let done = [
+        Some(format!("{passed} passed")),
+        (failed > 0).then(|| format!("{failed} failed")),
+        (refused > 0).then(|| format!("{refused} refused")),
+        (skipped > 0).then(|| format!("{} not run", count(skipped, "target"))),
+    ];
+    let done: Vec<String> = done.into_iter().flatten().collect();
+    let done = format!("{} for {}", done.join(", "), count(targets, "target"));
+    shell.finish(done, &Event::Summary { passed, failed, refused, skipped, targets });
     let total = count(passed + failed + refused, if args.unit { "run" } else { "plugin" });
     if refused > 0 {
         return Err(Failure::new(Exit::Refused, format!("{refused} of {total} were refused"))

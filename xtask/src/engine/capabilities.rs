@@ -1,7 +1,5 @@
 //! What an engine can do. Whoever wants to know asks here, never for an engine's name.
 
-use std::fmt;
-
 use serde::Serialize;
 
 /// What an engine can do, as it found out on this machine.
@@ -59,20 +57,23 @@ pub enum Between {
     Anew,
 }
 
-impl fmt::Display for Capabilities {
-    /// A phrase for people, such as `rootless, files are copied`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.privilege {
+impl Capabilities {
+    /// A phrase for people, such as `rootless, files are copied`; of the folders only where it is `known`
+    /// what becomes of them.
+    pub fn describe(&self, known: Option<Folders>) -> String {
+        let privilege = match self.privilege {
             Privilege::Root => "not rootless",
             Privilege::Rootless => "rootless",
-        })?;
-        f.write_str(match self.folders {
-            Folders::Mounted => ", folders are mounted",
-            Folders::Copied => ", files are copied",
-        })?;
-        match self.labels {
-            Labels::Disabled => f.write_str(", without SELinux labels"),
-            Labels::Absent => Ok(()),
-        }
+        };
+        let folders = match known {
+            Some(Folders::Mounted) => ", folders are mounted",
+            Some(Folders::Copied) => ", files are copied",
+            None => "",
+        };
+        let labels = match self.labels {
+            Labels::Disabled => ", without SELinux labels",
+            Labels::Absent => "",
+        };
+        [privilege, folders, labels].concat()
     }
 }

@@ -8,18 +8,20 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 
 use keyway_manifest::Digest;
+use keyway_manifest::text::Show as _;
 
 use super::capabilities::{Capabilities, Folders};
 use super::client::{Client, Kind, Service};
 use super::options::{self, Container, LABEL};
+use super::sight::Sight;
 use super::volumes::Volumes;
 use super::warm::{Reuse, Warm};
-use super::{Engine, EngineError, Invocation, Owner, Prepared, Shelf, Stream};
+use super::{Engine, EngineError, Invocation, Owner, Prepared, Shelf, Stream, view};
 use crate::cache::Cache;
 use crate::container::{Access, Command, Image, Mount};
 use crate::image;
@@ -38,7 +40,8 @@ pub struct Containers<'a> {
     shelf: Shelf,
     /// By image and folders: containers that no command is using.
     idle: Mutex<BTreeMap<Key, Vec<Warm>>>,
-    folders: OnceLock<Folders>,
+    /// What the daemon was found to see of this machine, where that is not known.
+    sight: Sight,
     volumes: Volumes,
 }
 
@@ -55,7 +58,7 @@ impl<'a> Containers<'a> {
             shell,
             shelf: Shelf::default(),
             idle: Mutex::default(),
-            folders: OnceLock::new(),
+            sight: Sight::default(),
             volumes: Volumes::new(cache),
         }
     }
@@ -81,7 +84,9 @@ impl<'a> Containers<'a> {
         if gone.is_empty() {
             return;
         }
-        self.shell.status("Removing", format_args!("{} container(s) of a killed run", gone.len()));
+        // It may have been killed, or have ended a moment ago, and its container is about to.
+        let n = gone.len();
+        self.shell.detail("Removing", format_args!("{n} container(s) of runs that are over"));
         let args = ["rm", "--force"].into_iter().chain(gone);
         let _ = self.client().ask(args);
     }
@@ -156,16 +161,14 @@ impl<'a> Containers<'a> {
         }
     }
 
-    /// How commands get at folders; found out once, with an image that the engine has.
-    fn folders(&self, image: &Prepared) -> Folders {
-        *self.folders.get_or_init(|| {
-            let told = self.service.capabilities.folders;
-            if told == Folders::Mounted && self.service.is_guess {
-                probe(self.client(), image)
-            } else {
-                told
-            }
-        })
+    /// How a command gets at its folders; tried with an image that the engine has.
+    fn folders(&self, image: &Prepared, mounts: &[Mount]) -> Folders {
+        let told = self.service.capabilities.folders;
+        if told == Folders::Mounted && self.service.is_guess {
+            self.sight.of(mounts, |file| is_found(self.client(), image, file))
+        } else {
+            told
+        }
     }
 
     /// The options for the command's folders; sends what they hold where it can't be mounted.
@@ -174,21 +177,26 @@ impl<'a> Containers<'a> {
         image: &Prepared,
         command: &Command,
     ) -> Result<Vec<Vec<OsString>>, EngineError> {
-        let mut mounts = command.mounts.clone();
-        // A folder before what is mounted below it.
-        mounts.sort_by_key(|mount| mount.guest.components().count());
+        let in_order = |mounts: &[Mount]| {
+            let mut mounts = mounts.to_vec();
+            // A folder before what is mounted below it.
+            mounts.sort_by_key(|mount| mount.guest.components().count());
+            mounts
+        };
+        let mounts = in_order(&command.mounts);
         if let Some(mount) = mounts.iter().find(|mount| !mount.host.exists()) {
             return Err(EngineError::NotStarted {
                 engine: self.name(),
                 command: super::display(&command.argv),
-                reason: format!("could not find `{}` on this machine", mount.host.display()),
+                reason: format!("could not find `{}` on this machine", mount.host.shown()),
             });
         }
-        match self.folders(image) {
+        match self.folders(image, &command.mounts) {
             Folders::Copied => self.volumes.send(self, image, &mounts),
             Folders::Mounted => {
                 let kind = self.client().kind;
-                mounts.iter().map(|mount| options::bind(kind, mount)).collect()
+                let command = view::of(self.name(), command, self.volumes.cache())?;
+                in_order(&command.mounts).iter().map(|mount| options::bind(kind, mount)).collect()
             }
         }
     }
@@ -218,7 +226,7 @@ impl<'a> Containers<'a> {
         };
         self.shell.detail("Running", &text);
         let env = super::environment(image, command);
-        let Some(done) = warm.run(&command.argv, &env, &workdir, on_line)? else {
+        let Some(done) = warm.run(&command.argv, &env, &workdir, command.limit, on_line)? else {
             let reason = warm.lost()?;
             return Err(EngineError::Lost { engine: self.name(), command: text, reason });
         };
@@ -261,11 +269,18 @@ impl Engine for Containers<'_> {
 
     fn capabilities(&self) -> Capabilities {
         let told = self.service.capabilities;
-        Capabilities { folders: self.folders.get().copied().unwrap_or(told.folders), ..told }
+        if told.folders == Folders::Copied || !self.service.is_guess {
+            return told;
+        }
+        // Nobody may rely on what was not tried.
+        Capabilities { folders: self.sight.so_far().unwrap_or(Folders::Copied), ..told }
     }
 
     fn description(&self) -> String {
-        format!("{} {} ({})", self.name(), self.service.version, self.capabilities())
+        let capabilities = self.capabilities();
+        let known = !self.service.is_guess || self.sight.so_far().is_some();
+        let described = capabilities.describe(known.then_some(capabilities.folders));
+        format!("{} {} ({described})", self.name(), self.service.version)
     }
 
     fn shell(&self) -> &Shell {
@@ -313,7 +328,7 @@ impl Engine for Containers<'_> {
         // A failed one left its container there.
         drop(self.idle().remove(&key));
         drop(ran?);
-        match self.folders(&prepared) {
+        match self.folders(&prepared, &command.mounts) {
             Folders::Mounted => Ok(()),
             Folders::Copied => self.volumes.take_back(self, &prepared, &command.mounts),
         }
@@ -326,35 +341,25 @@ impl Engine for Containers<'_> {
         files: &[PathBuf],
     ) -> Result<(), EngineError> {
         let image = self.prepare(image)?;
-        match self.folders(&image) {
+        match self.folders(&image, &command.mounts) {
             Folders::Mounted => Ok(()),
             Folders::Copied => self.volumes.fetch(self, &image, &command.mounts, files),
         }
     }
 }
 
-/// Whether the daemon finds a file of a random name: it refuses to mount what is not there already
-/// when it creates a container, so none has to be started.
-fn probe(client: &Client, image: &Prepared) -> Folders {
-    let Ok(file) = tempfile::NamedTempFile::with_prefix("keyway-probe-") else {
-        return Folders::Mounted;
-    };
-    let mount = Mount {
-        host: file.path().to_owned(),
-        guest: PathBuf::from("/keyway-probe"),
-        access: Access::ReadOnly,
-    };
-    let Ok(mount) = options::bind(Kind::Docker, &mount) else {
-        return Folders::Copied;
-    };
+/// Whether the daemon finds a file of this machine: it refuses to mount what is not there already when
+/// it creates a container, so none has to be started.
+fn is_found(client: &Client, image: &Prepared, file: &Path) -> bool {
+    let guest = PathBuf::from("/keyway-probe");
+    let mount = Mount { host: file.to_owned(), guest, access: Access::ReadOnly };
+    let Ok(mount) = options::bind(Kind::Docker, &mount) else { return false };
     let mut args: Vec<OsString> = ["create", "--network", "none"].map(OsString::from).into();
     args.extend(mount);
     args.extend([image.location.clone(), super::warm::SHELL.into()]);
-    match client.ask(args) {
-        Ok(id) => {
-            let _ = client.ask(["rm", "--force", &id]);
-            Folders::Mounted
-        }
-        Err(_) => Folders::Copied,
+    let created = client.ask(args);
+    if let Ok(id) = &created {
+        let _ = client.ask(["rm", "--force", id]);
     }
+    created.is_ok()
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -45,6 +46,16 @@ pub enum EngineError {
         command: String,
         /// How it ended.
         status: Status,
+        /// The last lines that it wrote.
+        output: Vec<String>,
+    },
+    /// The command took longer than it may; nothing of it is left running.
+    #[error("`{command}` did not end within {limit:?}{}", ending(.output))]
+    TooLong {
+        /// The command line inside the image.
+        command: String,
+        /// How long it may take.
+        limit: Duration,
         /// The last lines that it wrote.
         output: Vec<String>,
     },
@@ -152,6 +163,9 @@ impl fmt::Display for Status {
     }
 }
 
+/// How Docker says that it can't find a folder to mount.
+const NO_SOURCE: &str = "bind source path does not exist";
+
 fn reasons(all: &[Unavailable]) -> String {
     all.iter().map(|one| format!("\n  {}: {}", one.engine, one.reason)).collect()
 }
@@ -163,7 +177,7 @@ fn ending(output: &[String]) -> String {
 impl Diagnose for EngineError {
     fn exit(&self) -> Exit {
         match self {
-            Self::CommandFailed { .. } => Exit::Failed,
+            Self::CommandFailed { .. } | Self::TooLong { .. } => Exit::Failed,
             Self::Interrupted { .. } => Exit::Interrupted,
             Self::Unsupported { .. } => Exit::Usage,
             Self::Unavailable(_)
@@ -190,11 +204,31 @@ impl Diagnose for EngineError {
             Self::Transfer { .. } => {
                 Some("look whether the daemon still runs, then repeat the command".into())
             }
+            Self::NotStarted { reason, .. } if reason.contains(NO_SOURCE) => Some(
+                "the daemon sees other files than this machine: set `KEYWAY_DOCKER_MOUNTS=copy`"
+                    .into(),
+            ),
             Self::Lost { .. } => Some("start the engine again, then repeat the command".into()),
             Self::Unsupported { .. } => {
                 Some("move the workspace or the cache, or use another engine".into())
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_that_does_not_see_a_folder_has_a_way_out() {
+        let said = |reason: &str| {
+            let (command, reason) = ("cargo build".to_owned(), reason.to_owned());
+            EngineError::NotStarted { engine: "docker", command, reason }.hint()
+        };
+        let reason = "invalid mount config for type \"bind\": bind source path does not exist: /w";
+        assert!(said(reason).is_some_and(|hint| hint.contains("KEYWAY_DOCKER_MOUNTS=copy")));
+        assert_eq!(said("no such image"), None);
     }
 }

@@ -2,17 +2,14 @@
 //! it leads to. Not `.git`, and no folder that says in `CACHEDIR.TAG` that it can be made again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::inputs::StatCache;
-
-/// The first bytes of the file that marks a cache, see <https://bford.info/cachedir/>.
-const CACHE_MARK: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55";
+use crate::inputs::{StatCache, is_cache};
 
 /// What lies at a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,11 +27,11 @@ pub(super) fn walk(
     stat: &mut StatCache,
     found: &mut BTreeMap<String, Entry>,
 ) -> io::Result<()> {
-    if is_cache(folder) {
+    let entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    if is_cache(folder, &entries) {
         return Ok(());
     }
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
+    for entry in entries {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
@@ -72,12 +69,6 @@ fn is_executable(metadata: &fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn is_executable(_: &fs::Metadata) -> bool {
     false
-}
-
-fn is_cache(folder: &Path) -> bool {
-    let mut start = [0; CACHE_MARK.len()];
-    let mark = File::open(folder.join("CACHEDIR.TAG"));
-    mark.and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *CACHE_MARK
 }
 
 pub(super) fn slashed(path: &Path) -> String {

@@ -47,7 +47,7 @@ fn scope() -> String {
     if boot.is_empty() || namespace.as_os_str().is_empty() {
         return String::new();
     }
-    Digest::of(format!("{} {}", boot.trim(), namespace.display())).short()
+    Digest::of(format!("{} {}", boot.trim(), namespace.to_string_lossy())).short()
 }
 
 /// When a process started, from field 22 of `/proc/PID/stat`, see proc(5).

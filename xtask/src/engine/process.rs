@@ -1,6 +1,8 @@
 //! A process on this machine: starts it, hands its lines over as they come, and ends it when the
 //! user asks.
 //!
+//! A command that has a time limit is ended in the same way when that is over.
+//!
 //! Two threads read, one loop decides; the loop owns the child, so nothing is signalled that has
 //! already ended. The child gets a process group of its own: a Ctrl-C in the terminal reaches this
 //! process alone, which then closes the child's standard input. Whatever an engine starts ends at
@@ -43,19 +45,23 @@ pub(super) struct Process {
     kept: Ending,
 }
 
-/// Runs `invocation` to its end.
+/// Runs `invocation` to its end, which must come within `limit` if there is one.
 pub(super) fn execute(
     invocation: Invocation,
+    limit: Option<Duration>,
     on_line: &mut dyn FnMut(Stream, &str),
 ) -> Result<(), EngineError> {
     let mut process = Process::start(invocation)?;
     let mut ending = Ending::default();
-    process.follow(&mut |stream, line| {
+    let followed = process.follow(limit, &mut |stream, line| {
         let line = String::from_utf8_lossy(&line);
         ending.note(stream, &line);
         on_line(stream, &line);
         Flow::On
-    })?;
+    });
+    if let Err(error) = followed {
+        return Err(ending.add_to(error));
+    }
     let (status, _) = process.end()?;
     judge(&process.invocation, status, ending)
 }
@@ -87,13 +93,17 @@ impl Process {
     /// Hands over lines until `on_line` stops it or both streams have ended.
     ///
     /// # Errors
-    /// If a pipe breaks, or the user asks to stop; the process has ended then.
+    /// If a pipe breaks, the user asks to stop, or it takes longer than `limit`; the process has ended
+    /// then.
     pub(super) fn follow(
         &mut self,
+        limit: Option<Duration>,
         on_line: &mut dyn FnMut(Stream, Vec<u8>) -> Flow,
     ) -> Result<(), EngineError> {
         let _waiting = interrupt::Waiting::begin();
+        let begun = Instant::now();
         let mut stopped = None;
+        let mut is_over = false;
         loop {
             match self.lines.recv_timeout(TICK) {
                 Ok(Ok((stream, line))) => {
@@ -109,9 +119,12 @@ impl Process {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             match stopped {
-                None if interrupt::requested() => {
-                    self.stdin = None;
-                    stopped = Some(Instant::now());
+                None => {
+                    is_over = limit.is_some_and(|limit| begun.elapsed() > limit);
+                    if is_over || interrupt::requested() {
+                        self.stdin = None;
+                        stopped = Some(Instant::now());
+                    }
                 }
                 Some(since) if Instant::now() - since > GRACE => {
                     self.force();
@@ -120,11 +133,15 @@ impl Process {
                 _ => {}
             }
         }
-        if stopped.is_some() || interrupt::requested() {
-            let _ = self.end();
-            return Err(EngineError::Interrupted { command: self.invocation.command.clone() });
+        if stopped.is_none() && !interrupt::requested() {
+            return Ok(());
         }
-        Ok(())
+        let _ = self.end();
+        let command = self.invocation.command.clone();
+        Err(match limit {
+            Some(limit) if is_over => EngineError::TooLong { command, limit, output: Vec::new() },
+            _ => EngineError::Interrupted { command },
+        })
     }
 
     /// Closes its standard input and waits; by force if it takes too long.
@@ -226,6 +243,16 @@ impl Ending {
             Some((at, _)) => format!("{}…", &line[..at]),
             None => line.to_owned(),
         });
+    }
+
+    /// Adds what was kept to an error that shows it.
+    pub(super) fn add_to(self, error: EngineError) -> EngineError {
+        match error {
+            EngineError::TooLong { command, limit, .. } => {
+                EngineError::TooLong { command, limit, output: self.lines() }
+            }
+            other => other,
+        }
     }
 
     pub(super) fn lines(self) -> Vec<String> {

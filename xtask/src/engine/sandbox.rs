@@ -14,6 +14,8 @@ mod tree;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
+
 use super::capabilities::{Between, Capabilities, Folders, Labels};
 use super::{Engine, EngineError, Invocation, Prepared, Shelf, Stream, Unavailable, process};
 use crate::cache::Cache;
@@ -68,7 +70,7 @@ impl<'a> Sandbox<'a> {
                 unavailable(last.trim_start_matches("sandbox: ").to_owned())
             }
             Err(error) => {
-                unavailable(format!("could not start `{}`: {error}", self.program.display()))
+                unavailable(format!("could not start `{}`: {error}", self.program.shown()))
             }
         }
     }
@@ -130,9 +132,10 @@ impl Engine for Sandbox<'_> {
         command: &Command,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> Result<(), EngineError> {
-        let invocation = self.invocation(&self.prepare(image)?, command)?;
+        let command = super::view::of(NAME, command, &self.cache)?;
+        let invocation = self.invocation(&self.prepare(image)?, &command)?;
         self.shell.detail("Running", &invocation);
-        process::execute(invocation, on_line)
+        process::execute(invocation, command.limit, on_line)
     }
 }
 

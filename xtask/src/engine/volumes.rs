@@ -85,6 +85,11 @@ impl Volumes {
         Self { cache, state: Mutex::default() }
     }
 
+    /// The cache that has the indexes.
+    pub(super) fn cache(&self) -> &Cache {
+        &self.cache
+    }
+
     /// Brings the volumes of `mounts` up to date; returns the options that show them.
     pub(super) fn send(
         &self,
@@ -182,8 +187,12 @@ impl Volumes {
 
     /// The volume of a folder: of this cache, so of this user on this machine, and its path.
     fn name(&self, mount: &Mount) -> String {
-        let place =
-            format!("{}\n{}\n{}", machine(), self.cache.root().display(), mount.host.display());
+        let place = format!(
+            "{}\n{}\n{}",
+            machine(),
+            self.cache.root().to_string_lossy(),
+            mount.host.to_string_lossy()
+        );
         format!("keyway-{}", Digest::of(place).short())
     }
 
@@ -203,7 +212,7 @@ impl Volumes {
         if mount.host.is_file() {
             return Err(EngineError::Unsupported {
                 engine: engine.name(),
-                value: mount.host.display().to_string(),
+                value: mount.host.to_string_lossy().into_owned(),
                 reason: "only folders can be sent to a daemon elsewhere, not single files",
             });
         }
@@ -246,8 +255,8 @@ impl Volumes {
         let id = format!("{number:016x}");
         let labels = [
             format!("{ID}={id}"),
-            format!("{FOLDER}={}", mount.host.display()),
-            format!("{CACHE}={}", self.cache.root().display()),
+            format!("{FOLDER}={}", mount.host.to_string_lossy()),
+            format!("{CACHE}={}", self.cache.root().to_string_lossy()),
             format!("{MACHINE}={}", Digest::of(machine()).short()),
         ];
         let labels = labels.iter().flat_map(|label| ["--label", label]);
@@ -337,7 +346,7 @@ impl Volumes {
 impl Courier {
     fn run(&mut self, engine: &Containers<'_>, image: &Prepared, argv: &[OsString]) -> Result<()> {
         let env = super::environment(image, &crate::container::Command::default());
-        match self.warm.run(argv, &env, Path::new("/"), &mut |_, _| {})? {
+        match self.warm.run(argv, &env, Path::new("/"), None, &mut |_, _| {})? {
             Some(done) => done.judge(engine.name(), &super::display(argv)),
             None => Err(transfer(engine, &self.warm.lost()?)),
         }
@@ -388,7 +397,7 @@ fn is_plain(path: &Path) -> bool {
 /// without which a volume is filled anew. None where the client does not answer.
 pub fn abandoned(client: &Client, cache: &Cache) -> Vec<String> {
     let filters = [
-        format!("label={CACHE}={}", cache.root().display()),
+        format!("label={CACHE}={}", cache.root().to_string_lossy()),
         format!("label={MACHINE}={}", Digest::of(machine()).short()),
     ];
     let filters = filters.iter().flat_map(|filter| ["--filter", filter]);

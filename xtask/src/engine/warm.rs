@@ -15,6 +15,7 @@ use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::hash::{BuildHasher, Hasher};
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::{EngineError, Status};
 use super::process::{Ending, Flow, Process};
@@ -100,7 +101,7 @@ impl Warm {
         let process = Process::start(invocation)?;
         let mut warm = Self { process, word };
         let hello = format!("word={}\nreuse={reuse}\n{PRELUDE}\nkeyway / true &\n", warm.word);
-        let done = warm.follow(hello.as_bytes(), &mut |_, _| {})?;
+        let done = warm.follow(hello.as_bytes(), None, &mut |_, _| {})?;
         match done {
             Some(Done { status: 0, .. }) => Ok(warm),
             Some(done) => Err(warm.not_started(&done.ending)),
@@ -114,12 +115,13 @@ impl Warm {
     /// Runs one command to its end; nothing if the container went away under it.
     ///
     /// # Errors
-    /// If the user asks to stop; the container is then gone.
+    /// If the user asks to stop, or the command takes longer than it may; the container is then gone.
     pub(super) fn run(
         &mut self,
         argv: &[impl AsRef<OsStr>],
         env: &BTreeMap<String, String>,
         workdir: &Path,
+        limit: Option<Duration>,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> Result<Option<Done>, EngineError> {
         // The last command's end was told by a process that may not have been collected yet.
@@ -134,7 +136,7 @@ impl Warm {
         }
         argv.iter().for_each(|arg| word(arg.as_ref()));
         script.extend(b" &\n");
-        self.follow(&script, on_line)
+        self.follow(&script, limit, on_line)
     }
 
     /// What is said when the container went away.
@@ -156,13 +158,14 @@ impl Warm {
     fn follow(
         &mut self,
         script: &[u8],
+        limit: Option<Duration>,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> Result<Option<Done>, EngineError> {
         self.process.write(script);
         let mut ending = Ending::default();
         let mut last: [Option<Last>; 2] = [None, None];
         let word = self.word.as_str();
-        let ended = self.process.follow(&mut |stream, line| {
+        let ended = self.process.follow(limit, &mut |stream, line| {
             let (text, end) = match split_last(&line, word) {
                 Some((text, end)) => (text, Some(end)),
                 None => (line.as_slice(), None),
@@ -178,7 +181,9 @@ impl Warm {
             }
             if last.iter().all(Option::is_some) { Flow::Stop } else { Flow::On }
         });
-        ended?;
+        if let Err(error) = ended {
+            return Err(ending.add_to(error));
+        }
         let [Some(out), Some(_)] = last else {
             self.process.keep(ending);
             return Ok(None);

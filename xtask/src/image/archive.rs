@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use keyway_manifest::text::Show as _;
 use lzma_rust2::XzReader;
 use thiserror::Error;
 
@@ -12,7 +13,8 @@ use super::debian::DebianArchive;
 use super::download::{DownloadError, Downloads};
 use super::http::{Expected, Http, HttpError};
 use super::mirror::{Mirrors, RELEASE_LIMIT};
-use super::release::{Keyring, Release, ReleaseError};
+use super::openpgp::Keyring;
+use super::release::{Release, ReleaseError};
 use crate::cache::CacheError;
 
 /// The index of Debian's main component is about 70 MB.
@@ -39,7 +41,7 @@ pub enum ArchiveError {
         attempts: Vec<HttpError>,
     },
     /// There are no keys to verify signatures with.
-    #[error("could not read the keyring `{path}`")]
+    #[error("could not read the keyring `{path}`", path = .path.shown())]
     Keyring {
         /// The folder.
         path: PathBuf,
@@ -75,14 +77,14 @@ fn listed(attempts: &[HttpError]) -> String {
 /// The keys in a folder: every `*.asc` and `*.gpg`.
 ///
 /// # Errors
-/// If the folder or a file can't be read, or a file is no key.
+/// If the folder or a file can't be read.
 pub fn keyring(folder: &Path) -> Result<Keyring, ArchiveError> {
     let read = || -> io::Result<Vec<(String, Vec<u8>)>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(folder)? {
             let path = entry?.path();
             if path.extension().is_some_and(|e| e == "asc" || e == "gpg") {
-                files.push((path.display().to_string(), fs::read(&path)?));
+                files.push((path.to_string_lossy().into_owned(), fs::read(&path)?));
             }
         }
         files.sort();
@@ -90,7 +92,7 @@ pub fn keyring(folder: &Path) -> Result<Keyring, ArchiveError> {
     };
     let files =
         read().map_err(|source| ArchiveError::Keyring { path: folder.to_owned(), source })?;
-    Ok(Keyring::parse(&files)?)
+    Ok(Keyring(files))
 }
 
 impl Archive {

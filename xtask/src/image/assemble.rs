@@ -13,6 +13,7 @@ use super::dockerfile;
 use super::download::Downloads;
 use super::error::ImageError;
 use super::fetched;
+use super::first_link;
 use super::http::Http;
 use super::layer;
 use super::lock::{LayerContent, Lock, LockError, LockedLayer, Package};
@@ -21,6 +22,7 @@ use super::mirror::{self, Mirrors};
 use super::oci::{self, Description};
 use super::recipe::{Glob, Recipe};
 use super::reference;
+use super::remembered::{Making, key_of};
 use super::run::Scratch;
 use super::rust_dist::{self, Component};
 use super::rust_installer;
@@ -51,6 +53,11 @@ pub(super) struct Assembler<'a> {
 }
 
 impl<'a> Assembler<'a> {
+    /// The lock of the image.
+    pub(super) fn lock(&self) -> &'a Lock {
+        self.lock
+    }
+
     pub(super) fn new(
         images: &'a Images,
         below: &'a [Locked],
@@ -82,19 +89,27 @@ impl<'a> Assembler<'a> {
     pub(super) fn layer(
         &self,
         content: &LayerContent,
-        below: &[(String, Layer)],
+        below: &[(LayerContent, Layer)],
     ) -> Result<Layer, ImageError> {
         self.shell.status("Assembling", format_args!("{} ({content})", self.lock.image));
+        let below = &self.seen_by(content, below);
         match content {
             LayerContent::Packages => {
-                let members = self.packages(&self.lock.packages.iter().collect::<Vec<_>>())?;
-                self.write(members, below, self.filter())
+                let packages: Vec<_> = self.lock.packages.iter().collect();
+                let (tree, mut members) =
+                    self.packages(&packages, &index(below)?, self.filter())?;
+                Ok(layer::write(&tree, &mut members, &self.scratch, &self.store)?)
             }
             LayerContent::Wheel(name) => {
                 let members = vec![self.wheel(name)?];
                 self.write(members, below, self.filter())
             }
-            LayerContent::Files => self.write(vec![self.files()?], below, Filter::default()),
+            LayerContent::EarlyFiles => {
+                self.write(vec![self.files(Early::Yes)?], below, Filter::default())
+            }
+            LayerContent::Files => {
+                self.write(vec![self.files(Early::No)?], below, Filter::default())
+            }
             LayerContent::Reference(at) | LayerContent::Dockerfile(at) => self.ready(content, *at),
             LayerContent::Fetch(url) => {
                 let members = vec![self.fetched(url)?];
@@ -109,10 +124,18 @@ impl<'a> Assembler<'a> {
                 self.write(self.components(content, wanted)?, below, self.filter())
             }
             LayerContent::Std(target) => {
-                let source = self.source(below)?;
+                let source = self.source()?;
+                let host_link = self.host_link(below, &source)?;
+                let more = [("host link", host_link), ("source", source)];
+                let image = self.image(&self.chain, below, more);
                 let scratch = Scratch::create(&self.scratch)?;
-                let member =
-                    standard_library::compile(target, &source.image, self.runner, &scratch)?;
+                let member = standard_library::compile(target, &image, self.runner, &scratch)?;
+                self.write(vec![member], below, Filter::default())
+            }
+            LayerContent::FirstLink(target) => {
+                let scratch = Scratch::create(&self.scratch)?;
+                let image = self.image(&self.chain, below, []);
+                let member = first_link::compile(target, &image, self.runner, &scratch)?;
                 self.write(vec![member], below, Filter::default())
             }
         }
@@ -120,14 +143,22 @@ impl<'a> Assembler<'a> {
 
     /// Downloads what compiling a standard library starts from.
     pub(super) fn fetch_sources(&self) -> Result<(), ImageError> {
-        let sources: Vec<&Package> = self.lock.sources.iter().collect();
-        Ok(self.downloads.packages(&self.http, &self.mirrors, &sources)?)
+        Ok(self.downloads.packages(&self.http, &self.mirrors, &self.sources())?)
     }
 
-    /// An image of some layers that only serves to run something in. Engines show its name.
-    pub(super) fn image(&self, layers: Vec<(String, Layer)>) -> Image {
-        let name = format!("{}.unfinished", self.lock.image);
-        oci::image(description(&name, &self.chain), layers)
+    /// An image of some layers of a chain, and of some that no lock names, that only serves to run
+    /// something in. Engines show its name.
+    fn image<const N: usize>(
+        &self,
+        chain: &[(&Recipe, &Lock)],
+        layers: &[(LayerContent, Layer)],
+        more: [(&str, Layer); N],
+    ) -> Image {
+        let (_, lock) = chain.last().expect("a chain ends with its image");
+        let name = format!("{}.unfinished", lock.image);
+        let layers = layers.iter().map(|(content, layer)| (content.to_string(), layer.clone()));
+        let more = more.into_iter().map(|(title, layer)| (title.to_owned(), layer));
+        oci::image(description(&name, chain), layers.chain(more).collect())
     }
 
     fn filter(&self) -> Filter<'a> {
@@ -137,32 +168,35 @@ impl<'a> Assembler<'a> {
     fn write(
         &self,
         mut members: Vec<Member>,
-        below: &[(String, Layer)],
+        below: &[(LayerContent, Layer)],
         filter: Filter<'_>,
     ) -> Result<Layer, ImageError> {
-        let tree = self.merge(&members, below, filter)?;
+        let tree = Tree::merge(&members, &index(below)?, filter, self.lock.epoch)?;
         Ok(layer::write(&tree, &mut members, &self.scratch, &self.store)?)
     }
 
-    fn merge(
+    /// The content of packages, merged. What the filter leaves out is kept nowhere on the way.
+    fn packages(
         &self,
-        members: &[Member],
-        below: &[(String, Layer)],
+        packages: &[&Package],
+        below: &Below,
         filter: Filter<'_>,
-    ) -> Result<Tree, ImageError> {
-        let mut index = Below::default();
-        for (_, layer) in below {
-            index
-                .add_layer(&layer.file)
-                .map_err(|source| ImageError::Below { path: layer.file.clone(), source })?;
+    ) -> Result<(Tree, Vec<Member>), ImageError> {
+        self.downloads.packages(&self.http, &self.mirrors, packages)?;
+        let mut members = self.open(packages, filter)?;
+        let tree = Tree::merge(&members, below, filter, self.lock.epoch)?;
+        // A link may have led a path that was to be dropped to one that was not.
+        for at in tree.lacking(&members) {
+            let whole = self.open(&packages[at..=at], Filter::default())?;
+            members.splice(at..=at, whole);
         }
-        Ok(Tree::merge(members, &index, filter, self.lock.epoch)?)
+        Ok((tree, members))
     }
 
-    /// Downloads and opens packages, several at once.
-    fn packages(&self, packages: &[&Package]) -> Result<Vec<Member>, ImageError> {
-        self.downloads.packages(&self.http, &self.mirrors, packages)?;
+    /// Opens packages, several at once.
+    fn open(&self, packages: &[&Package], filter: Filter<'_>) -> Result<Vec<Member>, ImageError> {
         let (downloads, scratch) = (&self.downloads, self.scratch.as_path());
+        let is_wanted = |path: &str| filter.admits(path);
         let next = AtomicUsize::new(0);
         let opened: Mutex<Vec<Option<Result<Member, MemberError>>>> =
             Mutex::new(packages.iter().map(|_| None).collect());
@@ -173,8 +207,8 @@ impl<'a> Assembler<'a> {
             while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let package = packages[*at];
                 let name = format!("{} {}", package.name, package.version);
-                let member =
-                    deb::open(&downloads.path(package.sha256), &name, scratch, UNPACKED_LIMIT);
+                let path = downloads.path(package.sha256);
+                let member = deb::open(&path, &name, &is_wanted, scratch, UNPACKED_LIMIT);
                 opened.lock().expect("no holder panics")[*at] = Some(member);
             }
         };
@@ -258,19 +292,80 @@ impl<'a> Assembler<'a> {
         LockError::Incomplete { image, content }.into()
     }
 
-    /// The recipe's files and links.
-    fn files(&self) -> Result<Member, ImageError> {
+    /// What decides a layer that is compiled: the image it is compiled in, and the script.
+    pub(super) fn compiled_from(
+        &self,
+        content: &LayerContent,
+        below: &[(LayerContent, Layer)],
+    ) -> (Digest, &'static str) {
+        let image = self.image(&self.chain, &self.seen_by(content, below), []);
+        let script = match content {
+            LayerContent::Std(_) => standard_library::SCRIPT,
+            _ => first_link::SCRIPT,
+        };
+        (image.manifest, script)
+    }
+
+    /// What standard libraries are compiled from: the lock's own packages, and those of images below that
+    /// the recipe does not name again.
+    pub(super) fn sources(&self) -> Vec<&'a Package> {
+        let mut sources: Vec<&Package> = Vec::new();
+        for package in self.chain.iter().rev().flat_map(|(_, lock)| &lock.sources) {
+            if !sources.iter().any(|known| known.name == package.name) {
+                sources.push(package);
+            }
+        }
+        sources
+    }
+
+    /// Those of the layers below that a layer is made on. What is unpacked does not depend on what is
+    /// compiled, nor a standard library on another one, so that they may be made in any order; and an edit
+    /// of what links and compiles C does not compile a standard library again.
+    fn seen_by(
+        &self,
+        content: &LayerContent,
+        below: &[(LayerContent, Layer)],
+    ) -> Vec<(LayerContent, Layer)> {
+        // Without one to bootstrap it, what is compiled for this machine has the library of an image below.
+        let bootstraps = self.chain.iter().flat_map(|(recipe, _)| &recipe.standard_libraries);
+        let bootstraps = bootstraps.clone().any(|library| library.bootstrap.is_some());
+        let is_seen = |lower: &LayerContent| match (content, lower) {
+            (LayerContent::FirstLink(_), _) => true,
+            (LayerContent::Std(_), LayerContent::Std(_)) => !bootstraps,
+            (LayerContent::Std(_), LayerContent::Files) => false,
+            _ => !lower.is_compiled(),
+        };
+        below.iter().filter(|(lower, _)| is_seen(lower)).cloned().collect()
+    }
+
+    /// Those of the recipe's files, folders and links that lie below or above its standard library.
+    fn files(&self, early: Early) -> Result<Member, ImageError> {
+        let wanted = |is_early: bool| is_early == (early == Early::Yes);
         let name = format!("recipe {}", self.lock.image);
         let mut entries = Entries::of(&name);
         let mut pieces = Vec::new();
-        for file in &self.recipe.files {
+        for file in self.recipe.files.iter().filter(|file| wanted(file.early)) {
             let bytes = file.content(&self.images.recipes, &self.lock.image)?;
             let data = Data { at: pieces.len() as u64, size: bytes.len() as u64 };
             let mode = if file.executable { 0o755 } else { 0o644 };
             entries.add(entries.path(file.path.as_bytes())?, Kind::File(data), mode, u64::MAX)?;
             pieces.push(bytes);
         }
-        for link in &self.recipe.links {
+        if early == Early::No {
+            for folder in &self.recipe.folders {
+                for (path, bytes) in folder.files(&self.images.recipes, &self.lock.image)? {
+                    let data = Data { at: pieces.len() as u64, size: bytes.len() as u64 };
+                    entries.add(
+                        entries.path(path.as_bytes())?,
+                        Kind::File(data),
+                        0o644,
+                        u64::MAX,
+                    )?;
+                    pieces.push(bytes);
+                }
+            }
+        }
+        for link in self.recipe.links.iter().filter(|link| wanted(link.early)) {
             let target = entries.link_target(&link.path, link.target.as_bytes())?;
             let path = entries.path(link.path.as_bytes())?;
             entries.add(path, Kind::Symlink(target), 0o777, u64::MAX)?;
@@ -278,26 +373,66 @@ impl<'a> Assembler<'a> {
         Ok(Member { name, entries: entries.finish(), content: Content::Memory(pieces) })
     }
 
-    /// The layers below with the source of the standard library on top, for as long as it is needed.
-    fn source(&self, below: &[(String, Layer)]) -> Result<SourceImage, ImageError> {
-        let mut members = self.packages(&self.lock.sources.iter().collect::<Vec<_>>())?;
-        let glob = |pattern: &str| pattern.parse::<Glob>().expect("the tool's own are well-formed");
-        let keep = standard_library::SOURCE_PATHS.map(glob);
-        let everything = [glob("*")];
-        let filter = Filter { drop: &everything, keep: &keep };
-        let tree = self.merge(&members, below, filter)?;
-        let scratch = Scratch::create(&self.scratch)?;
-        let layer = layer::write(&tree, &mut members, scratch.path(), scratch.path())?;
+    /// The source of the standard library, which is in no image that builds plugins. It is the same for
+    /// all targets, so the layer stays in the store for the next.
+    fn source(&self) -> Result<Layer, ImageError> {
+        let sources = self.sources();
+        let parts = sources.iter().map(|source| source.sha256.to_string());
+        let paths = standard_library::SOURCE_PATHS.map(str::to_owned);
+        let key = key_of(parts.chain(paths).chain([self.lock.epoch.to_string()]));
+        let does = "unpacks the source of the standard library".to_owned();
+        self.images.remembered(&Making { key, does }, self.shell, || {
+            let glob =
+                |pattern: &str| pattern.parse::<Glob>().expect("the tool's own are well-formed");
+            let keep = standard_library::SOURCE_PATHS.map(glob);
+            let everything = [glob("*")];
+            let filter = Filter { drop: &everything, keep: &keep };
+            let (tree, mut members) = self.packages(&sources, &Below::default(), filter)?;
+            Ok(layer::write(&tree, &mut members, &self.scratch, &self.store)?)
+        })
+    }
+
+    /// What zig compiles to link the build scripts of a standard library. It depends on no target, so it is
+    /// made once; beside each library it would take six seconds.
+    fn host_link(
+        &self,
+        below: &[(LayerContent, Layer)],
+        source: &Layer,
+    ) -> Result<Layer, ImageError> {
+        // The lowest images, up to the first that compiles one: it has zig.
+        let compiles = |(recipe, _): &(&Recipe, &Lock)| !recipe.standard_libraries.is_empty();
+        let last = self.chain.iter().position(compiles).unwrap_or_default();
+        let lowest = self.chain[..=last].iter().flat_map(|(_, lock)| &lock.layers);
+        let lowest: Vec<Digest> = lowest.map(|layer| layer.diff_id).collect();
         let mut layers = below.to_vec();
-        layers.push(("source".into(), layer));
-        Ok(SourceImage { image: self.image(layers), _scratch: scratch })
+        layers.retain(|(_, layer)| lowest.contains(&layer.diff_id));
+        let image = self.image(&self.chain[..=last], &layers, [("source", source.clone())]);
+        let parts = [image.manifest.to_string(), first_link::HOST_SCRIPT.to_owned()];
+        let does = "compiles what build scripts of standard libraries are linked with".to_owned();
+        self.images.remembered(&Making { key: key_of(parts), does }, self.shell, || {
+            let scratch = Scratch::create(&self.scratch)?;
+            let member = first_link::compile_host(&image, self.runner, &scratch)?;
+            self.write(vec![member], below, Filter::default())
+        })
     }
 }
 
-/// An image with a layer that is deleted with it.
-struct SourceImage {
-    image: Image,
-    _scratch: Scratch,
+/// What the layers below have.
+fn index(below: &[(LayerContent, Layer)]) -> Result<Below, ImageError> {
+    let mut index = Below::default();
+    for (_, layer) in below {
+        index
+            .add_layer(&layer.file)
+            .map_err(|source| ImageError::Below { path: layer.file.clone(), source })?;
+    }
+    Ok(index)
+}
+
+/// Which of a recipe's files and links.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Early {
+    Yes,
+    No,
 }
 
 pub(super) fn mirrors(images: &Images, suite: &str, states: &[(DebianArchive, u64)]) -> Mirrors {

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use keyway_manifest::text::Show as _;
 use serde_json::Value;
 
 /// The value of a header `Authorization: Basic …` for a registry, if the user is logged in there.
@@ -19,10 +20,10 @@ pub(super) fn basic(registry: &str) -> Result<Option<String>, String> {
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("could not read `{}`: {error}", path.display())),
+        Err(error) => return Err(format!("could not read `{}`: {error}", path.shown())),
     };
     let config: Value = serde_json::from_str(&text)
-        .map_err(|error| format!("`{}` is not of the form: {error}", path.display()))?;
+        .map_err(|error| format!("`{}` is not of the form: {error}", path.shown()))?;
     let helper = config["credHelpers"][registry].as_str().or(config["credsStore"].as_str());
     if let Some(helper) = helper {
         return ask(helper, registry);
@@ -33,7 +34,7 @@ pub(super) fn basic(registry: &str) -> Result<Option<String>, String> {
     if auth
         .is_some_and(|auth| !auth.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b)))
     {
-        return Err(format!("`auth` of `{registry}` in `{}` is no base64", path.display()));
+        return Err(format!("`auth` of `{registry}` in `{}` is no base64", path.shown()));
     }
     Ok(auth.map(|auth| format!("Basic {auth}")))
 }

@@ -3,16 +3,20 @@
 //! What comes out is pinned by the lock, but nobody can promise to get it again: the lock says so, and
 //! whoever verifies is told.
 
+mod pins;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use keyway_manifest::Digest;
+use keyway_manifest::text::Show as _;
 use serde::Deserialize;
 use tar::Archive;
 use thiserror::Error;
 
+pub use self::pins::check;
 use super::ready::{self, Configuration};
 use crate::container::Layer;
 use crate::failure::{Diagnose, Exit};
@@ -24,31 +28,43 @@ const BUILDERS: [&str; 2] = ["docker", "podman"];
 #[derive(Debug, Error)]
 pub enum DockerfileError {
     /// It can't be read.
-    #[error("could not read `{path}`")]
+    #[error("could not read `{path}`", path = .path.shown())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A base may be another image tomorrow.
-    #[error("`{path}`, line {line}: the base `{base}` is not pinned by digest")]
+    /// An image that it names may be another one tomorrow.
+    #[error("`{path}`, line {line}: {named} `{base}` is not pinned by digest", path = .path.shown())]
     Unpinned {
         /// The file.
         path: PathBuf,
         /// The line.
         line: usize,
-        /// The base, its arguments put in.
+        /// What it is named for.
+        named: Named,
+        /// The image; of a base, arguments are put in.
         base: String,
     },
+    /// A file that it adds may be another one tomorrow.
+    #[error("`{path}`, line {line}: `ADD` of `{url}` has no `--checksum`", path = .path.shown())]
+    Unchecked {
+        /// The file.
+        path: PathBuf,
+        /// The line.
+        line: usize,
+        /// The address.
+        url: String,
+    },
     /// It has no base at all.
-    #[error("`{path}` has no `FROM`")]
+    #[error("`{path}` has no `FROM`", path = .path.shown())]
     NoBase {
         /// The file.
         path: PathBuf,
     },
     /// There is nothing to build with.
-    #[error("`{path}` needs docker or podman to be built, and neither is there")]
+    #[error("`{path}` needs docker or podman to be built, and neither is there", path = .path.shown())]
     NoBuilder {
         /// The file.
         path: PathBuf,
@@ -62,13 +78,37 @@ pub enum DockerfileError {
         said: String,
     },
     /// What was built can't be taken over.
-    #[error("could not take over what `{path}` was built to: {problem}")]
+    #[error("could not take over what `{path}` was built to: {problem}", path = .path.shown())]
     Save {
         /// The file.
         path: PathBuf,
         /// Why.
         problem: String,
     },
+}
+
+/// What a Dockerfile names something for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// `FROM`: what a stage is built on.
+    Base,
+    /// `--from`, `from=`: what files are taken from.
+    Source,
+    /// `# syntax=`: what reads the file.
+    Frontend,
+    /// `ADD`: what is fetched.
+    Address,
+}
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Base => "the base",
+            Self::Source => "the image",
+            Self::Frontend => "the frontend",
+            Self::Address => "the address",
+        })
+    }
 }
 
 fn tail(said: &str) -> String {
@@ -79,7 +119,10 @@ fn tail(said: &str) -> String {
 impl Diagnose for DockerfileError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Read { .. } | Self::Unpinned { .. } | Self::NoBase { .. } => Exit::Usage,
+            Self::Read { .. }
+            | Self::Unpinned { .. }
+            | Self::Unchecked { .. }
+            | Self::NoBase { .. } => Exit::Usage,
             Self::Build { .. } => Exit::Failed,
             Self::NoBuilder { .. } | Self::Save { .. } => Exit::Environment,
         }
@@ -87,6 +130,16 @@ impl Diagnose for DockerfileError {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Unpinned { named: Named::Frontend, base, .. } => Some(format!(
+                "leave the line out, and the builder's own frontend reads the file; or write \
+                 `# syntax={base}@sha256:…`"
+            )),
+            Self::Unpinned { base, .. } if base.contains('$') => {
+                Some("write the image out, with its digest: a variable pins nothing here".into())
+            }
+            Self::Unchecked { url, .. } => Some(format!(
+                "write `ADD --checksum=sha256:… {url}`, or fetch it by `[[fetch]]` in a recipe of its own"
+            )),
             Self::Unpinned { base, .. } => Some(format!(
                 "write `{base}@sha256:…`; a recipe with `reference = \"HOST/{base}\"` says which digest it \
                  has, as does `docker buildx imagetools inspect {base}`"
@@ -95,114 +148,6 @@ impl Diagnose for DockerfileError {
             _ => None,
         }
     }
-}
-
-/// Checks that every base is an image by digest, `scratch`, or an earlier stage.
-///
-/// # Errors
-/// The first base that is not.
-pub fn check(path: &Path, text: &str) -> Result<(), DockerfileError> {
-    let mut arguments: BTreeMap<String, String> = BTreeMap::new();
-    let mut stages: Vec<String> = Vec::new();
-    let mut bases = 0;
-    for (line, instruction) in instructions(text) {
-        let mut words = instruction.split_whitespace();
-        match words.next().map(str::to_ascii_uppercase).as_deref() {
-            Some("ARG") if bases == 0 => {
-                for argument in words {
-                    let (name, value) = argument.split_once('=').unwrap_or((argument, ""));
-                    arguments.insert(name.to_owned(), value.trim_matches(['"', '\'']).to_owned());
-                }
-            }
-            Some("FROM") => {
-                bases += 1;
-                let words: Vec<&str> = words.filter(|word| !word.starts_with("--")).collect();
-                let base = expand(words.first().copied().unwrap_or_default(), &arguments);
-                let known = stages.iter().any(|stage| stage.eq_ignore_ascii_case(&base));
-                if !known && base != "scratch" && !is_pinned(&base) {
-                    return Err(DockerfileError::Unpinned { path: path.to_owned(), line, base });
-                }
-                if let [_, "as" | "AS" | "As", stage] = words[..] {
-                    stages.push(stage.to_owned());
-                }
-            }
-            // An image may also be named where files are copied from.
-            Some("COPY" | "ADD" | "RUN") => {
-                for base in words.filter_map(copied_from) {
-                    let base = expand(base, &arguments);
-                    let stage = base.parse::<usize>().is_ok()
-                        || stages.iter().any(|stage| stage.eq_ignore_ascii_case(&base));
-                    if !stage && !is_pinned(&base) {
-                        return Err(DockerfileError::Unpinned {
-                            path: path.to_owned(),
-                            line,
-                            base,
-                        });
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    if bases == 0 { Err(DockerfileError::NoBase { path: path.to_owned() }) } else { Ok(()) }
-}
-
-/// `x` of `--from=x` and of `--mount=type=bind,from=x`.
-fn copied_from(word: &str) -> Option<&str> {
-    let options = word.strip_prefix("--mount=");
-    options.map_or_else(
-        || word.strip_prefix("--from="),
-        |options| options.split(',').find_map(|option| option.strip_prefix("from=")),
-    )
-}
-
-fn is_pinned(base: &str) -> bool {
-    let digest = base.split_once("@sha256:").map(|(_, hex)| hex.parse::<Digest>());
-    digest.is_some_and(|digest| digest.is_ok())
-}
-
-/// Instructions with the number of their first line, comments left out and continued lines joined.
-fn instructions(text: &str) -> Vec<(usize, String)> {
-    let mut found: Vec<(usize, String)> = Vec::new();
-    let mut open = false;
-    for (at, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (part, goes_on) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
-        match found.last_mut().filter(|_| open) {
-            Some((_, instruction)) => *instruction = format!("{instruction} {part}"),
-            None => found.push((at + 1, part.to_owned())),
-        }
-        open = goes_on;
-    }
-    found
-}
-
-/// Puts the arguments before the first `FROM` in: `$NAME`, `${NAME}`, `${NAME:-default}`.
-fn expand(text: &str, arguments: &BTreeMap<String, String>) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let (name, default, after) = match rest.strip_prefix('{').and_then(|r| r.split_once('}')) {
-            Some((inside, after)) => {
-                let (name, default) = inside.split_once(":-").unwrap_or((inside, ""));
-                (name, default, after)
-            }
-            None => {
-                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
-                let (name, after) = rest.split_at(end.unwrap_or(rest.len()));
-                (name, "", after)
-            }
-        };
-        let value = arguments.get(name).map(String::as_str).filter(|value| !value.is_empty());
-        out.push_str(value.unwrap_or(default));
-        rest = after;
-    }
-    out + rest
 }
 
 /// An image that a Dockerfile was built to, its layers in the store.

@@ -1,7 +1,7 @@
 //! Files into the content-addressed cache, several at once, each from the first place that has it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,8 +12,8 @@ use thiserror::Error;
 use super::http::{Expected, Http, HttpError};
 use super::lock::Package;
 use super::mirror::Mirrors;
-use crate::cache::{Cache, CacheError};
-use crate::shell::Shell;
+use crate::cache::{Cache, CacheError, Turn};
+use crate::shell::{Shell, count};
 
 /// How many files are asked for at once.
 const PARALLEL: usize = 6;
@@ -97,7 +97,7 @@ impl<'a> Downloads<'a> {
         let total = missing.iter().map(|p| p.size).sum();
         self.shell.status(
             "Downloading",
-            format_args!("{} packages, {} MB", missing.len(), megabytes(total)),
+            format_args!("{}, {} MB", count(missing.len(), "package"), megabytes(total)),
         );
         let bar = self.bar(total);
         let queue = Mutex::new(missing.into_iter());
@@ -138,6 +138,10 @@ impl<'a> Downloads<'a> {
         if self.has(expected) {
             return Ok(path);
         }
+        let _turn = self.turn(&path, name)?;
+        if self.has(expected) {
+            return Ok(path);
+        }
         let part = path.with_extension("part");
         let mut attempts = Vec::new();
         for url in addresses {
@@ -174,6 +178,7 @@ impl<'a> Downloads<'a> {
     ) -> Result<Expected, DownloadError> {
         let name = || url.rsplit('/').next().unwrap_or(url).to_owned();
         let part = self.folder.join(format!("{}.received", Digest::of(url)));
+        let _turn = self.turn(&part, &name())?;
         let failed = |error| match error {
             HttpError::Disk { source, .. } => CacheError::io("write", &part)(source).into(),
             attempt => DownloadError::Unreceived { name: name(), attempt },
@@ -186,6 +191,12 @@ impl<'a> Downloads<'a> {
         let path = self.path(found.sha256);
         fs::rename(&part, &path).map_err(CacheError::io("rename into place", &path))?;
         Ok(found)
+    }
+
+    /// Waits for the turn to download a file: two runs would write to the same part of it.
+    fn turn(&self, path: &Path, name: &str) -> Result<Turn, CacheError> {
+        let does = format_args!("downloads {name}");
+        Turn::take(&path.with_added_extension("lock"), self.shell, does)
     }
 
     /// Says that something is being downloaded.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Triple};
 use thiserror::Error;
 
@@ -10,6 +11,7 @@ use super::archive::ArchiveError;
 use super::dockerfile::DockerfileError;
 use super::download::DownloadError;
 use super::fetched::FetchError;
+use super::first_link::FirstLinkError;
 use super::layer::LayerError;
 use super::lock::LockError;
 use super::member::MemberError;
@@ -20,6 +22,7 @@ use super::resolve::ResolveError;
 use super::rust_dist::RustDistError;
 use super::standard_library::StandardLibraryError;
 use super::toolchain::ToolchainError;
+use super::tools::ToolError;
 use super::transport::TransportError;
 use super::tree::TreeError;
 use super::wheel::WheelError;
@@ -30,7 +33,7 @@ use crate::failure::{Diagnose, Exit};
 #[derive(Debug, Error)]
 pub enum ImageError {
     /// The recipes can't be listed.
-    #[error("could not read the recipes in `{path}`")]
+    #[error("could not read the recipes in `{path}`", path = .path.shown())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -50,7 +53,7 @@ pub enum ImageError {
         found: Digest,
     },
     /// Locking an edited recipe would change what was locked before.
-    #[error("the archive has other versions of what image `{image}` is locked to: {}", .moved.join(", "))]
+    #[error("what image `{image}` is locked to has changed since: {}", .moved.join(", "))]
     PinsMove {
         /// The image.
         image: String,
@@ -80,7 +83,7 @@ pub enum ImageError {
         target: Triple,
     },
     /// A layer below can't be read back.
-    #[error("could not read the layer `{path}`")]
+    #[error("could not read the layer `{path}`", path = .path.shown())]
     Below {
         /// The layer's tar.
         path: PathBuf,
@@ -93,6 +96,9 @@ pub enum ImageError {
     /// The lock.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Tools that do not go together, or are not there.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
     /// The distribution's index.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -129,6 +135,9 @@ pub enum ImageError {
     /// A standard library that does not compile.
     #[error(transparent)]
     StandardLibrary(#[from] StandardLibraryError),
+    /// A first link that fails.
+    #[error(transparent)]
+    FirstLink(#[from] FirstLinkError),
     /// A toolchain that can't be recorded.
     #[error(transparent)]
     Toolchain(#[from] ToolchainError),
@@ -144,19 +153,25 @@ impl Diagnose for ImageError {
     fn exit(&self) -> Exit {
         match self {
             Self::Folder { .. }
+            | Self::Tool(_)
             | Self::Recipe(_)
             | Self::Resolve(_)
             | Self::NoStandardLibrary { .. } => Exit::Usage,
             Self::Lock(LockError::Write(_)) => Exit::Environment,
             Self::Lock(_) => Exit::Usage,
+            Self::Archive(ArchiveError::Release(ReleaseError::Unread { .. })) => Exit::Environment,
             Self::OtherDigest { .. }
             | Self::NotRebuildable { .. }
             | Self::PinsMove { .. }
-            | Self::Member(_)
+            | Self::Member(
+                MemberError::Format { .. }
+                | MemberError::TooLarge { .. }
+                | MemberError::Entry { .. },
+            )
             | Self::Tree(_)
             | Self::Wheel(WheelError::Content { .. })
             | Self::Archive(ArchiveError::Release(_) | ArchiveError::Index { .. }) => Exit::Refused,
-            Self::StandardLibrary(_) | Self::Toolchain(_) => Exit::Failed,
+            Self::StandardLibrary(_) | Self::FirstLink(_) | Self::Toolchain(_) => Exit::Failed,
             Self::Fetch(error) => error.exit(),
             Self::Reference(error) => error.exit(),
             Self::Dockerfile(error) => error.exit(),
@@ -166,6 +181,7 @@ impl Diagnose for ImageError {
             | Self::Download(_)
             | Self::Wheel(_)
             | Self::Layer(_)
+            | Self::Member(MemberError::Cache(_))
             | Self::Below { .. }
             | Self::Cache(_) => Exit::Environment,
         }
@@ -185,9 +201,20 @@ impl Diagnose for ImageError {
             Self::PinsMove { .. } => {
                 Some("`cargo xtask images update` takes them, and shows what else changes".into())
             }
-            Self::Lock(LockError::OtherVersion { .. }) => {
-                Some("use the version of this tool that wrote it, or lock the image again".into())
-            }
+            Self::Lock(LockError::OtherVersion { path, .. }) => Some(format!(
+                "use the version of this tool that wrote it; without `{}`, `cargo xtask images lock` \
+                 chooses every version anew",
+                path.shown()
+            )),
+            Self::Lock(
+                LockError::Parse { path, .. }
+                | LockError::OtherImage { path, .. }
+                | LockError::Read { path, .. },
+            ) => Some(format!(
+                "bring it back from version control, as by `git checkout -- {0}`; without `{0}`, `cargo \
+                 xtask images lock` chooses every version anew",
+                path.shown()
+            )),
             Self::Download(DownloadError::Unavailable { .. }) => Some(
                 "name a mirror with `--mirror` or `KEYWAY_DEBIAN_MIRROR`; if the file is gone for good, \
                  `cargo xtask images update` locks what there is now"
@@ -202,6 +229,11 @@ impl Diagnose for ImageError {
             Self::Archive(ArchiveError::Release(ReleaseError::Unsigned { .. })) => Some(
                 "what does that address show in a browser? A network that wants a login answers for \
                  everyone; else name another mirror with `--mirror`"
+                    .into(),
+            ),
+            Self::Archive(ArchiveError::Release(ReleaseError::Unread { .. })) => Some(
+                "run it through cargo, or this program with the feature: `cargo run --package \
+                 keyway-xtask --features openpgp -- images lock`"
                     .into(),
             ),
             Self::Archive(ArchiveError::Release(ReleaseError::Expired { .. })) => Some(
@@ -220,14 +252,20 @@ impl Diagnose for ImageError {
             ),
             Self::NotRebuildable { image, .. } => Some(format!(
                 "bring the layers from a machine that has them, or build anew and review what changed: \
-                 `cargo xtask images lock {image}`"
+                 `cargo xtask images update {image}`"
             )),
+            Self::Tool(error) => Some(error.hint()),
             Self::Reference(error) => error.hint(),
             Self::Dockerfile(error) => error.hint(),
             Self::Fetch(error) => error.hint(),
             Self::RustDist(error) => error.hint(),
             Self::Transport(error) => error.hint(),
-            Self::Cache(error) | Self::Layer(LayerError::Cache(error)) => error.hint(),
+            Self::Cache(error)
+            | Self::Member(MemberError::Cache(error))
+            | Self::Layer(LayerError::Cache(error))
+            | Self::Download(DownloadError::Cache(error))
+            | Self::StandardLibrary(StandardLibraryError::Cache(error))
+            | Self::FirstLink(FirstLinkError::Cache(error)) => error.hint(),
             _ => None,
         }
     }

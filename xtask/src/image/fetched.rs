@@ -6,7 +6,6 @@ use keyway_manifest::Digest;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::deb;
 use super::download::{DownloadError, Downloads};
 use super::http::{Expected, Http};
 use super::member::{Content, Data, Entries, Kind, Member, MemberError};
@@ -155,14 +154,14 @@ fn place(fetch: &Fetch, entry: &str) -> Option<String> {
 
 fn untar(path: &Path, fetch: &Fetch, folder: &Path, limit: u64) -> Result<Member, MemberError> {
     let name = fetch.file();
-    let (spool, size) = tarball::spool(path, name, folder, limit)?;
+    let tarball = tarball::open(path, name, folder, limit)?;
     let mut entries = Entries::of(name);
-    for entry in deb::index(&spool, size, name)?.finish() {
+    for entry in tarball.entries {
         if let Some(placed) = place(fetch, &entry.path) {
             entries.add(placed, entry.kind, entry.mode, entry.mtime)?;
         }
     }
-    Ok(Member { name: name.to_owned(), entries: entries.finish(), content: Content::Spool(spool) })
+    Ok(Member { name: name.to_owned(), entries: entries.finish(), content: tarball.content })
 }
 
 /// The file itself.

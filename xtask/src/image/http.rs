@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Hasher};
 use thiserror::Error;
 use ureq::http::StatusCode;
@@ -128,7 +129,7 @@ pub enum HttpError {
         location: String,
     },
     /// The disk failed.
-    #[error("could not write `{path}`: {source}")]
+    #[error("could not write `{path}`: {source}", path = .path.shown())]
     Disk {
         /// The file.
         path: String,
@@ -227,7 +228,7 @@ impl Http {
             }
             Message::PutFile(path) => {
                 let file = File::open(path).map_err(|source| HttpError::Disk {
-                    path: path.display().to_string(),
+                    path: path.to_string_lossy().into_owned(),
                     source,
                 })?;
                 let kind = "application/octet-stream";
@@ -277,7 +278,7 @@ impl Http {
     /// # Errors
     /// If the server does not give it whole, or it is larger.
     pub fn save(&self, url: &str, limit: u64, to: &Path) -> Result<Expected, HttpError> {
-        let disk = |source| HttpError::Disk { path: to.display().to_string(), source };
+        let disk = |source| HttpError::Disk { path: to.to_string_lossy().into_owned(), source };
         let mut response = self.request(url, 0)?;
         let mut from = response.body_mut().as_reader();
         let mut file = File::create(to).map_err(disk)?;
@@ -316,7 +317,7 @@ impl Http {
         part: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), HttpError> {
-        let disk = |source| HttpError::Disk { path: part.display().to_string(), source };
+        let disk = |source| HttpError::Disk { path: part.to_string_lossy().into_owned(), source };
         let mut transfer = Transfer::open(part, expected).map_err(disk)?;
         progress(transfer.received);
         let mut resumptions = 0;

@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Triple};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -111,14 +112,25 @@ pub enum LayerContent {
     Rust(String),
     /// The standard library of a target.
     Std(Triple),
+    /// What zig compiles for the first link for a target.
+    FirstLink(Triple),
     /// A file or archive from anywhere, by address.
     Fetch(String),
     /// A layer of a ready image, from 1 on.
     Reference(usize),
     /// A layer of what a Dockerfile was built to, from 1 on.
     Dockerfile(usize),
-    /// The recipe's files and links.
+    /// Those of the recipe's files and links that compiling a standard library needs.
+    EarlyFiles,
+    /// The recipe's other files and links.
     Files,
+}
+
+impl LayerContent {
+    /// Whether making it takes the engine and a while: it is compiled in the image.
+    pub fn is_compiled(&self) -> bool {
+        matches!(self, Self::Std(_) | Self::FirstLink(_))
+    }
 }
 
 impl std::fmt::Display for LayerContent {
@@ -128,9 +140,11 @@ impl std::fmt::Display for LayerContent {
             Self::Wheel(name) => write!(f, "wheel {name}"),
             Self::Rust(version) => write!(f, "rust {version}"),
             Self::Std(target) => write!(f, "std {target}"),
+            Self::FirstLink(target) => write!(f, "first-link {target}"),
             Self::Fetch(url) => write!(f, "fetch {url}"),
             Self::Reference(at) => write!(f, "reference {at}"),
             Self::Dockerfile(at) => write!(f, "dockerfile {at}"),
+            Self::EarlyFiles => f.write_str("early-files"),
             Self::Files => f.write_str("files"),
         }
     }
@@ -147,6 +161,7 @@ impl<'de> Deserialize<'de> for LayerContent {
         let text = String::deserialize(deserializer)?;
         match text.split_once(' ').unwrap_or((&text, "")) {
             ("packages", "") => Ok(Self::Packages),
+            ("early-files", "") => Ok(Self::EarlyFiles),
             ("files", "") => Ok(Self::Files),
             ("wheel", name) if !name.is_empty() => Ok(Self::Wheel(name.to_owned())),
             ("rust", version) if !version.is_empty() => Ok(Self::Rust(version.to_owned())),
@@ -154,6 +169,7 @@ impl<'de> Deserialize<'de> for LayerContent {
             ("reference", at) => at.parse().map(Self::Reference).map_err(D::Error::custom),
             ("dockerfile", at) => at.parse().map(Self::Dockerfile).map_err(D::Error::custom),
             ("std", target) => target.parse().map(Self::Std).map_err(D::Error::custom),
+            ("first-link", target) => target.parse().map(Self::FirstLink).map_err(D::Error::custom),
             _ => Err(D::Error::custom(format_args!("`{text}` is no content of a layer"))),
         }
     }
@@ -200,7 +216,7 @@ pub struct LockedWheel {
 #[derive(Debug, Error)]
 pub enum LockError {
     /// There is none.
-    #[error("image `{image}` has no lock: `{path}` does not exist")]
+    #[error("image `{image}` has no lock: `{path}` does not exist", path = .path.shown())]
     Missing {
         /// The image.
         image: String,
@@ -208,7 +224,7 @@ pub enum LockError {
         path: PathBuf,
     },
     /// It can't be read.
-    #[error("could not read the lock `{path}`")]
+    #[error("could not read the lock `{path}`", path = .path.shown())]
     Read {
         /// The file.
         path: PathBuf,
@@ -216,7 +232,7 @@ pub enum LockError {
         source: io::Error,
     },
     /// It is of another format version.
-    #[error("the lock `{path}` is of format version {found}, this tool reads {VERSION}")]
+    #[error("the lock `{path}` is of format version {found}, this tool reads {VERSION}", path = .path.shown())]
     OtherVersion {
         /// The file.
         path: PathBuf,
@@ -224,7 +240,7 @@ pub enum LockError {
         found: i64,
     },
     /// It is not of the form.
-    #[error("`{path}` is no lock")]
+    #[error("`{path}` is no lock", path = .path.shown())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -232,7 +248,7 @@ pub enum LockError {
         source: Box<toml::de::Error>,
     },
     /// It is of another image.
-    #[error("the lock `{path}` is of image `{found}`, expected `{expected}`")]
+    #[error("the lock `{path}` is of image `{found}`, expected `{expected}`", path = .path.shown())]
     OtherImage {
         /// The file.
         path: PathBuf,
@@ -272,6 +288,16 @@ pub enum LockError {
     Write(#[from] CacheError),
 }
 
+impl LockError {
+    /// Whether there is no lock that fits, rather than one that can't be read: `images lock` writes it.
+    pub fn is_settled_by_locking(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing { .. } | Self::RecipeChanged { .. } | Self::BelowChanged { .. }
+        )
+    }
+}
+
 impl Lock {
     /// Where the lock of an image lies.
     pub fn path(folder: &Path, image: &str) -> PathBuf {
@@ -303,6 +329,18 @@ impl Lock {
             });
         }
         Ok(lock)
+    }
+
+    /// The lock of `image` in `folder`, if there is one.
+    ///
+    /// # Errors
+    /// If one is there and can't be read. Without it nobody knows what was pinned, so it never counts as
+    /// none.
+    pub fn find(folder: &Path, image: &str) -> Result<Option<Self>, LockError> {
+        match Self::read(folder, image) {
+            Err(LockError::Missing { .. }) => Ok(None),
+            read => read.map(Some),
+        }
     }
 
     /// The file's text.

@@ -1,10 +1,8 @@
 //! A lock made: what the archive has, resolved and assembled by the very steps that fulfil it later.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::Write as _;
 
-use keyway_manifest::{Digest, Hasher};
+use keyway_manifest::Digest;
 
 use super::archive::{self, Archive};
 use super::assemble::{Assembler, UNPACKED_LIMIT, description, mirrors};
@@ -19,14 +17,14 @@ use super::oci;
 use super::ready::{self, Blob, LockedReady};
 use super::recipe::{Fetch, Recipe, Wheel};
 use super::reference;
+use super::remembered::{Making, key_of};
 use super::renewal::{self, Pins, Suites};
 use super::resolve::Index;
 use super::rust_dist;
-use super::standard_library;
 use super::toolchain::{self, LockedToolchain};
+use super::tools;
 use super::wheel;
 use super::{Images, Outlook, stored};
-use crate::cache::write_atomically;
 use crate::container::{Image, Layer, Runner};
 use crate::shell::Shell;
 use crate::time::timestamp;
@@ -39,7 +37,7 @@ pub(super) fn lock(
     runner: &dyn Runner,
     shell: &Shell,
 ) -> Result<Image, ImageError> {
-    let (recipe, digest) = Recipe::read(&images.recipes, image)?;
+    let (recipe, digest) = images.recipe(image)?;
     let below = match &recipe.from {
         Some(below) => {
             images.ensure_unlocked(below, runner, shell)?;
@@ -47,15 +45,15 @@ pub(super) fn lock(
         }
         None => Vec::new(),
     };
-    shell.status("Locking", image);
-    let suites = match pins {
-        Pins::Kept => Suites::AsLocked,
-        Pins::Moved(suites) => suites,
-    };
-    let known = Lock::read(&images.recipes, image).ok();
+    let known = images.find_lock(image)?;
     let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).collect();
-    let asked = Asked { image, recipe: &recipe, digest, below: &locks, known: known.as_ref() };
-    let mut lock = resolve(images, &asked, suites, shell)?;
+    let known_lock = known.as_ref();
+    let asked = Asked { image, recipe: &recipe, digest, below: &locks, known: known_lock, pins };
+    let mut lock = resolve(images, &asked, shell)?;
+    if let Some(below) = &recipe.from {
+        let manifest = images.locked(below)?.manifest;
+        lock.from = Some(From { image: below.clone(), manifest });
+    }
     if let (Pins::Kept, Some(old)) = (pins, &known) {
         keep(old, &mut lock)?;
     }
@@ -63,18 +61,21 @@ pub(super) fn lock(
     let store = images.cache.dir("layers")?;
     for layer in below.iter().flat_map(|locked| &locked.lock.layers) {
         let found = stored(&store, layer).expect("the image below was made just now");
-        layers.push((layer.content.to_string(), found));
+        layers.push((layer.content.clone(), found));
     }
     for content in contents(&recipe, &lock) {
         let assembler = Assembler::new(images, &below, &recipe, &lock, runner, shell)?;
         let made = match &content {
-            LayerContent::Std(target) if recipe.compiles(target) => {
-                remembered(images, &lock, &assembler, &content, &layers, shell)?
+            LayerContent::Std(target) if !recipe.compiles(target) => {
+                assembler.layer(&content, &layers)?
+            }
+            _ if content.is_compiled() => {
+                compiled(images, &lock, &assembler, &content, &layers, shell)?
             }
             _ => assembler.layer(&content, &layers)?,
         };
         let (diff_id, size) = (made.diff_id, made.size);
-        layers.push((content.to_string(), made));
+        layers.push((content.clone(), made));
         lock.layers.push(LockedLayer { content, diff_id, size });
     }
     let chain: Vec<(&Recipe, &Lock)> = below
@@ -86,7 +87,7 @@ pub(super) fn lock(
     (lock.config, lock.manifest) = (made.config, made.manifest);
     let locks: Vec<&Lock> = below.iter().map(|locked| &locked.lock).chain([&lock]).collect();
     lock.toolchains = toolchains(images, image, &recipe, &locks, &made, runner)?;
-    lock.write(&images.recipes)?;
+    lock.write(images.folder(image))?;
     let total = made.layers.iter().map(|layer| layer.size).sum();
     shell.status(
         "Locked",
@@ -103,17 +104,21 @@ pub(super) fn outlooks(
     shell: &Shell,
 ) -> Result<Vec<Outlook>, ImageError> {
     let mut resolved: BTreeMap<String, (Lock, Lock)> = BTreeMap::new();
+    let progress = shell.steps(names.len());
     for name in names {
+        progress.begin("Resolving", name);
         let chain = images.below_first(name)?;
-        for (at, image) in chain.iter().enumerate() {
+        for image in &chain {
             if resolved.contains_key(image) {
                 continue;
             }
-            let (recipe, digest) = Recipe::read(&images.recipes, image)?;
-            let old = Lock::read(&images.recipes, image)?;
-            let below: Vec<&Lock> = chain[..at].iter().map(|below| &resolved[below].1).collect();
-            let asked = Asked { image, recipe: &recipe, digest, below: &below, known: Some(&old) };
-            let new = resolve(images, &asked, suites, shell)?;
+            let (recipe, digest) = images.recipe(image)?;
+            let old = images.read_lock(image)?;
+            let below = images.below_first(image)?.into_iter().filter(|below| below != image);
+            let below: Vec<&Lock> = below.map(|below| &resolved[&below].1).collect();
+            let (known, pins) = (Some(&old), Pins::Moved(suites));
+            let asked = Asked { image, recipe: &recipe, digest, below: &below, known, pins };
+            let new = resolve(images, &asked, shell)?;
             resolved.insert(image.clone(), (old, new));
         }
     }
@@ -128,14 +133,7 @@ pub(super) fn outlooks(
 
 /// Holds a lock to what was locked before: the same versions, and so the same time.
 fn keep(old: &Lock, new: &mut Lock) -> Result<(), ImageError> {
-    let moved = renewal::versions(old, new).into_iter();
-    let moved: Vec<String> = moved
-        .filter(|change| change.old.is_some() && change.new.is_some())
-        .map(|change| change.to_string())
-        .collect();
-    // A wheel's version is in the recipe, so its editor moved it.
-    let moved: Vec<String> =
-        moved.into_iter().filter(|change| !change.starts_with("wheel ")).collect();
+    let moved: Vec<String> = renewal::moved(old, new).iter().map(ToString::to_string).collect();
     if !moved.is_empty() {
         return Err(ImageError::PinsMove { image: new.image.clone(), moved });
     }
@@ -167,11 +165,20 @@ fn contents(recipe: &Recipe, lock: &Lock) -> Vec<LayerContent> {
         contents.extend(targets.filter_map(|target| target.parse().ok()).map(LayerContent::Std));
     }
     contents.extend(recipe.fetches.iter().map(|fetch| LayerContent::Fetch(fetch.url.clone())));
-    if !recipe.files.is_empty() || !recipe.links.is_empty() {
-        contents.push(LayerContent::Files);
+    let early: Vec<bool> = (recipe.files.iter().map(|file| file.early))
+        .chain(recipe.folders.iter().map(|_| false))
+        .chain(recipe.links.iter().map(|link| link.early))
+        .collect();
+    if early.contains(&true) {
+        contents.push(LayerContent::EarlyFiles);
     }
     let libraries = recipe.standard_libraries.iter();
     contents.extend(libraries.map(|library| LayerContent::Std(library.target.clone())));
+    if early.contains(&false) {
+        contents.push(LayerContent::Files);
+    }
+    let links = recipe.first_links.iter();
+    contents.extend(links.map(|link| LayerContent::FirstLink(link.target.clone())));
     contents
 }
 
@@ -184,27 +191,29 @@ struct Asked<'a> {
     below: &'a [&'a Lock],
     /// Its lock so far.
     known: Option<&'a Lock>,
+    pins: Pins,
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// The lock so far, where its pins are kept.
+    fn kept(&self) -> Option<&'a Lock> {
+        self.known.filter(|_| self.pins == Pins::Kept)
+    }
+
     /// Whether security updates may go in: it is asked for, or they may go in here or below already.
     /// An image below that has them would otherwise have other versions than the suite above.
-    fn takes_security(&self, suites: Suites) -> bool {
+    fn takes_security(&self) -> bool {
         let mut locks = self.below.iter().copied().chain(self.known);
-        suites == Suites::WithSecurity || locks.any(|lock| lock.security_epoch.is_some())
+        self.pins == Pins::Moved(Suites::WithSecurity)
+            || locks.any(|lock| lock.security_epoch.is_some())
     }
 }
 
 /// All of a lock that the archive and the recipe decide.
-fn resolve(
-    images: &Images,
-    asked: &Asked<'_>,
-    suites: Suites,
-    shell: &Shell,
-) -> Result<Lock, ImageError> {
-    let Asked { image, recipe, digest, below, known } = *asked;
+fn resolve(images: &Images, asked: &Asked<'_>, shell: &Shell) -> Result<Lock, ImageError> {
+    let Asked { image, recipe, digest, below, known, .. } = *asked;
     if recipe.reference.is_some() || recipe.dockerfile.is_some() {
-        return resolve_ready(images, image, recipe, digest);
+        return resolve_ready(images, asked);
     }
     let http = Http::new();
     let downloads = Downloads::open(&images.cache, shell)?;
@@ -213,8 +222,7 @@ fn resolve(
     let (suite, architecture) = (&recipe.suite, &recipe.architecture);
     let fetch = |name| Archive::fetch(&http, &mirrors, &keyring, &downloads, name, architecture);
     let archive = fetch(DebianArchive::Main)?;
-    let security =
-        asked.takes_security(suites).then(|| fetch(DebianArchive::Security)).transpose()?;
+    let security = asked.takes_security().then(|| fetch(DebianArchive::Security)).transpose()?;
     let mut indexes = vec![(DebianArchive::Main, archive.index.as_str())];
     indexes.extend(security.iter().map(|found| (DebianArchive::Security, found.index.as_str())));
     let index = Index::parse(&indexes, architecture)?;
@@ -243,12 +251,12 @@ fn resolve(
     let known = |url: &str| known?.fetches.iter().find(|fetch| fetch.url == url);
     let fetch = |fetch: &Fetch| fetched::lock(fetch, known(&fetch.url), &http, &downloads);
     let fetches = recipe.fetches.iter().map(fetch).collect::<Result<_, _>>()?;
-    let rust = |rust| rust_dist::lock(rust, architecture, &http, &downloads);
+    let locked = asked.kept().and_then(|known| known.rust.as_ref());
+    let rust = |rust| rust_dist::lock(rust, locked, architecture, &http, &downloads);
     let rust = recipe.rust.first().map(rust).transpose()?;
-    let from = below.last().map(|lock| From { image: lock.image.clone(), manifest: lock.manifest });
     Ok(Lock {
         version: VERSION,
-        image: image.to_owned(),
+        image: tools::name_in_lock(image).to_owned(),
         suite: suite.clone(),
         architecture: architecture.clone(),
         snapshot: timestamp(archive.release.epoch),
@@ -257,7 +265,7 @@ fn resolve(
         recipe: digest,
         config: Digest::of(""),
         manifest: Digest::of(""),
-        from,
+        from: None,
         layers: Vec::new(),
         packages,
         wheels,
@@ -270,15 +278,14 @@ fn resolve(
 }
 
 /// The lock of an image that others made.
-fn resolve_ready(
-    images: &Images,
-    image: &str,
-    recipe: &Recipe,
-    digest: Digest,
-) -> Result<Lock, ImageError> {
+fn resolve_ready(images: &Images, asked: &Asked<'_>) -> Result<Lock, ImageError> {
+    let Asked { image, recipe, digest, .. } = *asked;
     let (ready, epoch) = match (&recipe.reference, &recipe.dockerfile) {
         (Some(reference), _) => reference::lock(reference, &recipe.architecture, &Http::new())?,
         (None, path) => {
+            if let Some(known) = as_built(images, asked)? {
+                return Ok(known);
+            }
             let path = path.clone().unwrap_or_default();
             let (scratch, store) = (images.scratch()?, images.cache.dir("layers")?);
             let built =
@@ -315,38 +322,36 @@ fn resolve_ready(
     })
 }
 
-/// A standard library is compiled once for the same image, source and script; what came out is noted
+/// The lock of a Dockerfile's image without what follows from its layers, if nothing has changed since
+/// it was built and its layers are here. A build now might give others.
+fn as_built(images: &Images, asked: &Asked<'_>) -> Result<Option<Lock>, ImageError> {
+    let store = images.cache.dir("layers")?;
+    let is_here = |layer: &LockedLayer| stored(&store, layer).is_some();
+    let known = asked.kept().filter(|known| known.recipe == asked.digest);
+    Ok(known
+        .filter(|known| known.ready.is_some() && known.layers.iter().all(is_here))
+        .map(|known| Lock { layers: Vec::new(), toolchains: Vec::new(), ..known.clone() }))
+}
+
+/// What is compiled is compiled once for the same image, source and script; what came out is noted
 /// in the cache, so that locking again costs no compilation.
-fn remembered(
+fn compiled(
     images: &Images,
     lock: &Lock,
     assembler: &Assembler<'_>,
     content: &LayerContent,
-    below: &[(String, Layer)],
+    below: &[(LayerContent, Layer)],
     shell: &Shell,
 ) -> Result<Layer, ImageError> {
-    let mut key = Hasher::new();
-    let image = assembler.image(below.to_vec());
-    let sources = lock.sources.iter().map(|source| source.sha256.to_string());
-    let parts = [image.manifest.to_string(), content.to_string(), standard_library::SCRIPT.into()];
-    for part in parts.into_iter().chain(sources) {
-        // A `Hasher` takes all that is written to it.
-        let _ = writeln!(key, "{} {part}", part.len());
-    }
-    let note = images.cache.dir("std")?.join(key.finish().to_string());
-    let store = images.cache.dir("layers")?;
-    let known = fs::read_to_string(&note).ok().and_then(|text| {
-        let (diff_id, size) = text.trim().split_once(' ')?;
-        let (diff_id, size) = (diff_id.parse().ok()?, size.parse().ok()?);
-        stored(&store, &LockedLayer { content: content.clone(), diff_id, size })
-    });
-    if let Some(known) = known {
-        return Ok(known);
-    }
-    shell.detail("Compiling", format_args!("{content}, to be noted in `{}`", note.display()));
-    let made = assembler.layer(content, below)?;
-    write_atomically(&note, format!("{} {}\n", made.diff_id, made.size).as_bytes())?;
-    Ok(made)
+    let (image, script) = assembler.compiled_from(content, below);
+    let sources = assembler.sources().into_iter().map(|source| source.sha256.to_string());
+    let parts = [image.to_string(), content.to_string(), script.to_owned()];
+    let key = key_of(parts.into_iter().chain(sources));
+    let does = format!("compiles {content} of {}", lock.image);
+    images.remembered(&Making { key, does }, shell, || {
+        shell.detail("Compiling", format_args!("{content}, to be noted as `{key}`"));
+        assembler.layer(content, below)
+    })
 }
 
 fn toolchains(

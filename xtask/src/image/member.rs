@@ -5,12 +5,15 @@
 //! file system, so that neither a link nor a name in an archive can reach out of it.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use thiserror::Error;
 use zip::ZipArchive;
+
+use super::spool::Spool;
+use crate::cache::CacheError;
 
 /// One part of a layer.
 #[derive(Debug)]
@@ -59,8 +62,8 @@ pub struct Data {
 /// What holds the bytes of a member's files.
 #[derive(Debug)]
 pub enum Content {
-    /// An uncompressed tar; [`Data::at`] is an offset.
-    Spool(File),
+    /// What was kept of a tar; [`Data::at`] is an offset in the tar.
+    Spool(Box<Spool>),
     /// A zip archive; [`Data::at`] is the index of a member.
     Zip(Box<ZipArchive<File>>),
     /// Pieces of memory; [`Data::at`] is an index.
@@ -82,6 +85,9 @@ pub enum MemberError {
         /// Why it is not.
         source: io::Error,
     },
+    /// A file of this machine that it is made of, or is kept in, can't be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// It unpacks to more than any honest one does.
     #[error("`{member}` unpacks to more than {limit} bytes")]
     TooLarge {
@@ -135,6 +141,27 @@ pub enum EntryProblem {
 }
 
 impl Member {
+    /// A member of files of this machine, each after the path that it goes to.
+    ///
+    /// # Errors
+    /// If a path is not acceptable, or a file can't be read.
+    pub(super) fn of_files(
+        name: &str,
+        files: impl IntoIterator<Item = (String, PathBuf)>,
+    ) -> Result<Self, MemberError> {
+        let mut entries = Entries::of(name);
+        let mut paths = Vec::new();
+        for (into, path) in files {
+            let size = fs::metadata(&path).map_err(CacheError::io("read", &path))?.len();
+            let data = Data { at: paths.len() as u64, size };
+            let into = entries.path(into.as_bytes())?;
+            entries.add(into, Kind::File(data), 0o644, u64::MAX)?;
+            paths.push(path);
+        }
+        let content = Content::Files(paths);
+        Ok(Self { name: name.to_owned(), entries: entries.finish(), content })
+    }
+
     /// For `map_err`: says which member is not of which format.
     pub(super) fn format(name: &str, format: &'static str) -> impl Fn(io::Error) -> MemberError {
         move |source| MemberError::Format { member: name.to_owned(), format, source }
@@ -142,6 +169,14 @@ impl Member {
 }
 
 impl Content {
+    /// Whether the bytes of a file are there; of a tar, only what was asked for was kept.
+    pub fn has(&self, data: Data) -> bool {
+        match self {
+            Self::Spool(spool) => spool.has(data),
+            _ => true,
+        }
+    }
+
     /// Writes the bytes of one file.
     ///
     /// # Errors
@@ -149,10 +184,7 @@ impl Content {
     pub fn copy(&mut self, data: Data, out: &mut dyn Write) -> io::Result<()> {
         let index = usize::try_from(data.at).map_err(io::Error::other)?;
         let copied = match self {
-            Self::Spool(file) => {
-                file.seek(SeekFrom::Start(data.at))?;
-                copy_buffered(file.take(data.size), out)?
-            }
+            Self::Spool(spool) => spool.copy(data, out)?,
             Self::Zip(archive) => {
                 let member = archive.by_index(index).map_err(io::Error::other)?;
                 copy_buffered(member.take(data.size), out)?
@@ -167,7 +199,7 @@ impl Content {
     }
 }
 
-fn copy_buffered(mut from: impl Read, out: &mut dyn Write) -> io::Result<u64> {
+pub(super) fn copy_buffered(mut from: impl Read, out: &mut dyn Write) -> io::Result<u64> {
     let mut buffer = vec![0; 256 << 10];
     let mut copied = 0;
     loop {

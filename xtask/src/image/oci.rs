@@ -4,9 +4,11 @@
 //! and all digests follow from the lock. Docker 20.10 knows no OCI layout, hence `manifest.json`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Write};
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, canonical};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
@@ -47,7 +49,7 @@ pub(super) fn architecture_of(debian: &str) -> &str {
 }
 
 /// An image of `layers`, lowest first, each with what it holds.
-pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
+pub fn image<T: Display>(description: Description, layers: Vec<(T, Layer)>) -> Image {
     let Description { name, architecture, env, epoch } = description;
     let created = rfc3339(epoch);
     let history: Vec<Value> = layers
@@ -81,7 +83,10 @@ pub fn image(description: Description, layers: Vec<(String, Layer)>) -> Image {
 
 /// The tag that an engine shows for an image; only for people, since it is found by digest.
 pub fn tag(image: &Image) -> String {
-    format!("keyway/{}:{}", image.name, image.config.short())
+    // What stands on top has no place in a repository's name.
+    let name = image.name.split_once(' ').map_or(image.name.as_str(), |(name, _)| name);
+    let more = if name == image.name { "" } else { "-with-tools" };
+    format!("keyway/{name}{more}:{}", image.config.short())
 }
 
 /// Writes images as one tar that is an OCI layout and a Docker archive; what several share is in it
@@ -139,7 +144,7 @@ fn append_blobs(
         }
         let file = File::open(&layer.file)?;
         if file.metadata()?.len() != layer.size {
-            let path = layer.file.display();
+            let path = layer.file.shown();
             return Err(io::Error::other(format!("layer `{path}` is not of its size any more")));
         }
         archive.append(&header(&blob(layer.diff_id), layer.size)?, file)?;

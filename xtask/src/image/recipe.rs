@@ -4,6 +4,7 @@
 //! lock; a recipe and the files it names are hashed into the lock, so that an edit is noticed.
 
 mod check;
+mod environment;
 mod error;
 mod glob;
 mod parts;
@@ -17,10 +18,12 @@ use std::path::{Path, PathBuf};
 use keyway_manifest::{Digest, Hasher, Triple};
 use serde::Deserialize;
 
+pub use self::environment::TargetEnvironment;
 pub use self::error::RecipeError;
 pub use self::glob::Glob;
 pub use self::parts::{
-    FileEntry, LinkEntry, LinkerCommand, Omission, StandardLibrary, Toolchain, Wheel,
+    FileEntry, FirstLink, FolderEntry, LinkEntry, LinkerCommand, Omission, StandardLibrary,
+    Toolchain, Wheel,
 };
 pub use self::sources::{Fetch, Reference, Rust, Unpack};
 
@@ -68,9 +71,15 @@ pub struct Recipe {
     /// Standard libraries compiled in the image.
     #[serde(default, rename = "std")]
     pub standard_libraries: Vec<StandardLibrary>,
+    /// Targets that zig links for.
+    #[serde(default, rename = "first-link")]
+    pub first_links: Vec<FirstLink>,
     /// Files from beside the recipe.
     #[serde(default, rename = "file")]
     pub files: Vec<FileEntry>,
+    /// Folders from beside the recipe.
+    #[serde(default, rename = "folder")]
+    pub folders: Vec<FolderEntry>,
     /// Symbolic links.
     #[serde(default, rename = "link")]
     pub links: Vec<LinkEntry>,
@@ -80,6 +89,12 @@ pub struct Recipe {
     /// Environment of commands in the image.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Environment of builds for some targets, where the image is a tool.
+    #[serde(default, rename = "target")]
+    pub targets: Vec<TargetEnvironment>,
+    /// The words of these, by target.
+    #[serde(default)]
+    pub words: BTreeMap<Triple, BTreeMap<String, String>>,
 }
 
 impl Recipe {
@@ -109,6 +124,12 @@ impl Recipe {
         feed(&line_feeds(text.into_bytes()));
         for file in &recipe.files {
             feed(&file.content(folder, image)?);
+        }
+        for entry in &recipe.folders {
+            for (path, bytes) in entry.files(folder, image)? {
+                feed(path.as_bytes());
+                feed(&bytes);
+            }
         }
         if let Some(dockerfile) = &recipe.dockerfile {
             let context = folder.join(dockerfile);

@@ -147,7 +147,10 @@ impl Registry {
         let placed = File::open(&part)
             .and_then(|open| set_shared_mode(&open))
             .and_then(|()| fs::rename(&part, &file));
-        placed.map_err(|source| HttpError::Disk { path: file.display().to_string(), source })?;
+        placed.map_err(|source| HttpError::Disk {
+            path: file.to_string_lossy().into_owned(),
+            source,
+        })?;
         Ok(Some(Layer { diff_id: layer.diff_id, size: layer.size, file }))
     }
 
@@ -164,7 +167,7 @@ impl Registry {
     }
 
     fn send_image(&mut self, image: &Image) -> Result<Pushed, HttpError> {
-        let tag = format!("{}-{}", image.name, image.config.short());
+        let tag = format!("{}-{}", image.name.replace('/', "-"), image.config.short());
         let mut pushed = Pushed { tag, ..Pushed::default() };
         let kind = "application/octet-stream";
         let layers =

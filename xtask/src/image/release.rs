@@ -3,21 +3,14 @@
 //! The one place where trust enters: everything else is named by a sha256 that this file, or a
 //! lock, carries. A signature that is missing or bad is an error, never a warning.
 
-use std::io::Cursor;
+use std::error::Error;
 
 use keyway_manifest::Digest;
-use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey};
-use pgp::types::KeyDetails as _;
 use thiserror::Error;
 
 use super::control::Paragraph;
+use super::openpgp::{Keyring, OpenPgpError};
 use crate::time::{parse_date, rfc3339};
-
-/// The keys that may sign a suite.
-#[derive(Debug)]
-pub struct Keyring {
-    keys: Vec<SignedPublicKey>,
-}
 
 /// A verified `InRelease` file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,13 +28,16 @@ pub struct Release {
 /// Why an `InRelease` file is not accepted.
 #[derive(Debug, Error)]
 pub enum ReleaseError {
-    /// A key file can't be read as one.
-    #[error("could not read the key file `{name}`")]
-    Key {
-        /// The file's name.
-        name: String,
-        /// What the parser says.
-        source: Box<pgp::errors::Error>,
+    /// A key file of the keyring can't be read as one.
+    #[error(transparent)]
+    Key(OpenPgpError),
+    /// The program that reads signatures can't be had.
+    #[error("could not read the signature on `{from}`")]
+    Unread {
+        /// The file's address.
+        from: String,
+        /// Why.
+        source: OpenPgpError,
     },
     /// The file carries no cleartext signature.
     #[error("`{from}` carries no signature that can be read")]
@@ -49,7 +45,7 @@ pub enum ReleaseError {
         /// The file's address.
         from: String,
         /// What the parser says.
-        source: Box<pgp::errors::Error>,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// No signature on it was made by a key of the keyring.
     #[error("no valid signature on `{from}` by a key of the keyring; signed by {signers}")]
@@ -95,62 +91,6 @@ pub enum ReleaseError {
     },
 }
 
-impl Keyring {
-    /// A keyring from files, each binary or armored.
-    ///
-    /// # Errors
-    /// If a file holds no public key, or a key whose own signatures do not hold.
-    pub fn parse(files: &[(String, Vec<u8>)]) -> Result<Self, ReleaseError> {
-        let mut keys = Vec::new();
-        for (name, bytes) in files {
-            let error = |source| ReleaseError::Key { name: name.clone(), source: Box::new(source) };
-            let (read, _) =
-                SignedPublicKey::from_reader_many(Cursor::new(bytes.clone())).map_err(error)?;
-            for key in read {
-                let key = key.map_err(error)?;
-                // That a primary key lies in the keyring is what makes it trusted; who vouches for its
-                // owner's name does not matter. A subkey must be bound to it.
-                for subkey in &key.public_subkeys {
-                    subkey.verify_bindings(&key.primary_key).map_err(error)?;
-                }
-                keys.push(key);
-            }
-        }
-        Ok(Self { keys })
-    }
-
-    /// The text under a valid signature of one of the keys or their signing subkeys.
-    fn verify(&self, from: &str, bytes: &[u8]) -> Result<String, ReleaseError> {
-        let (message, _) =
-            CleartextSignedMessage::from_armor(Cursor::new(bytes)).map_err(|source| {
-                ReleaseError::Unsigned { from: from.to_owned(), source: Box::new(source) }
-            })?;
-        let valid = self.keys.iter().any(|key| {
-            message.verify(key).is_ok()
-                || key.public_subkeys.iter().any(|subkey| message.verify(subkey).is_ok())
-        });
-        if valid {
-            return Ok(message.signed_text());
-        }
-        let mut signers: Vec<String> = message
-            .signatures()
-            .iter()
-            .flat_map(|signature| signature.issuer_fingerprint())
-            .map(|fingerprint| format!("`{fingerprint}`"))
-            .collect();
-        signers.dedup();
-        if signers.is_empty() {
-            signers.push("nobody".into());
-        }
-        Err(ReleaseError::Untrusted { from: from.to_owned(), signers: signers.join(", ") })
-    }
-
-    /// Fingerprints of the keys, for people.
-    pub fn fingerprints(&self) -> impl Iterator<Item = String> {
-        self.keys.iter().map(|key| key.primary_key.fingerprint().to_string())
-    }
-}
-
 impl Release {
     /// Verifies and reads the `InRelease` file of `suite` that came from the address `from`.
     ///
@@ -162,7 +102,9 @@ impl Release {
         suite: &str,
         bytes: &[u8],
     ) -> Result<Self, ReleaseError> {
-        let text = keyring.verify(from, bytes)?.replace("\r\n", "\n");
+        let text = keyring.verify(bytes);
+        let text = text.map_err(|error| unverified(from.to_owned(), error))?;
+        let text = text.replace("\r\n", "\n");
         let missing = |field| ReleaseError::Field { from: from.to_owned(), field };
         let paragraph = Paragraph::all(&text).next().ok_or_else(|| missing("Codename"))?;
         let field = |name| paragraph.field(name).ok_or_else(|| missing(name));
@@ -209,6 +151,15 @@ impl Release {
         found
             .map(|(_, size, digest)| (*size, *digest))
             .ok_or_else(|| ReleaseError::NoIndex { from: from.to_owned(), index: path.to_owned() })
+    }
+}
+
+fn unverified(from: String, error: OpenPgpError) -> ReleaseError {
+    match error {
+        OpenPgpError::Key { .. } => ReleaseError::Key(error),
+        OpenPgpError::Unsigned { source } => ReleaseError::Unsigned { from, source },
+        OpenPgpError::Untrusted { signers } => ReleaseError::Untrusted { from, signers },
+        source @ OpenPgpError::Elsewhere { .. } => ReleaseError::Unread { from, source },
     }
 }
 

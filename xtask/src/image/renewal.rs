@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::http::Http;
 use super::lock::{Lock, Package};
 use super::mirror::Mirrors;
+use super::rust_dist::LockedRust;
 
 /// Whether versions that are locked may change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub enum Suites {
 /// One thing that an update changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// `package`, `source`, `wheel` or `toolchain`.
+    /// `package`, `source`, `wheel`, `rust`, `layer` or `toolchain`.
     pub kind: &'static str,
     /// The package, or the target of a toolchain.
     pub name: String,
@@ -50,8 +51,8 @@ impl std::fmt::Display for Change {
     }
 }
 
-/// What differs between two locks of an image: packages, sources and wheels by version, toolchains by
-/// hash.
+/// What differs between two locks of an image: packages, sources and wheels by version, Rust's own
+/// distribution by version and digest, toolchains by hash.
 pub fn changes(old: &Lock, new: &Lock) -> Vec<Change> {
     let mut changes = versions(old, new);
     let toolchains = |lock: &Lock| {
@@ -60,6 +61,47 @@ pub fn changes(old: &Lock, new: &Lock) -> Vec<Change> {
     };
     changes.extend(compare("toolchain", &toolchains(old), &toolchains(new)));
     changes
+}
+
+/// What of `old` would be another thing in `new` though no recipe asks for that: packages and sources of
+/// other versions, a release of Rust of the same version with other files, and a Dockerfile that gave
+/// other layers.
+pub(super) fn moved(old: &Lock, new: &Lock) -> Vec<Change> {
+    let is_pinned_by_recipe = |change: &Change| match change.kind {
+        // Its version is in the recipe, so its editor moved it.
+        "wheel" => true,
+        "rust" => {
+            old.rust.as_ref().map(|rust| &rust.version) != new.rust.as_ref().map(|r| &r.version)
+        }
+        _ => false,
+    };
+    let mut moved = versions(old, new);
+    if old.recipe == new.recipe {
+        moved.extend(compare("layer", &blobs(old), &blobs(new)));
+    }
+    moved.retain(|change| change.old.is_some() && change.new.is_some());
+    moved.retain(|change| !is_pinned_by_recipe(change));
+    moved
+}
+
+/// The layers of an image that others made.
+fn blobs(lock: &Lock) -> BTreeMap<String, String> {
+    let ready = lock.ready.iter().flat_map(|ready| &ready.blobs).enumerate();
+    ready.map(|(at, blob)| (format!("{}", at + 1), blob.diff_id.short())).collect()
+}
+
+/// The files of a release of Rust, each by its version and digest.
+fn components(lock: &Lock) -> BTreeMap<String, String> {
+    let of = |rust: &LockedRust| {
+        let version = rust.version.clone();
+        let components = rust.components.iter();
+        let components = components.map(move |component| {
+            let name = format!("{} for {}", component.name, component.target);
+            (name, format!("{version} ({})", component.sha256.short()))
+        });
+        components.collect::<Vec<_>>()
+    };
+    lock.rust.iter().flat_map(of).collect()
 }
 
 /// The part of [`changes`] that is known before anything is assembled.
@@ -73,6 +115,7 @@ pub(super) fn versions(old: &Lock, new: &Lock) -> Vec<Change> {
     let mut changes = compare("package", &packages(&old.packages), &packages(&new.packages));
     changes.extend(compare("source", &packages(&old.sources), &packages(&new.sources)));
     changes.extend(compare("wheel", &wheels(old), &wheels(new)));
+    changes.extend(compare("rust", &components(old), &components(new)));
     changes
 }
 

@@ -120,7 +120,8 @@ impl<'a> Index<'a> {
         Ok(Self { architecture, packages, provided })
     }
 
-    /// The packages that `roots` need, sorted by name, without those of `below`.
+    /// The packages that `roots` need, sorted by name, without those of `below` but for roots: a recipe
+    /// names one again to add files of it that the image below leaves out.
     ///
     /// # Errors
     /// If a package is missing, or a dependency can't be fulfilled.
@@ -169,7 +170,8 @@ impl<'a> Index<'a> {
             }
         }
         let is_below: BTreeSet<&str> = below.iter().map(|p| p.name.as_str()).collect();
-        let chosen = selection.chosen.keys().filter(|name| !is_below.contains(name.as_str()));
+        let is_new = |name: &&String| !is_below.contains(name.as_str()) || roots.contains(name);
+        let chosen = selection.chosen.keys().filter(is_new);
         chosen.map(|name| self.package(name)).collect()
     }
 

@@ -77,6 +77,8 @@ pub fn script(
             guest: PathBuf::from(OUT),
             access: Access::ReadWrite,
         }],
+        limit: None,
+        hidden: Vec::new(),
     };
     runner
         .run(image, &command)

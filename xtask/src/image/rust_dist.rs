@@ -219,29 +219,34 @@ pub(super) fn targets(rust: &Rust, architecture: &str) -> Vec<String> {
     targets
 }
 
-/// Looks a release up and downloads its tarballs.
+/// Looks a release up and downloads its tarballs. What `known` has of it stays, and is not asked for.
 ///
 /// # Errors
 /// If there is no server, or it has not what the recipe asks for.
 pub fn lock(
     rust: &Rust,
+    known: Option<&LockedRust>,
     architecture: &str,
     http: &Http,
     downloads: &Downloads<'_>,
 ) -> Result<LockedRust, RustDistError> {
     let version = &rust.version;
+    if let Some(locked) = known.and_then(|known| still_fits(rust, known, architecture)) {
+        fetch(&locked, &locked.components.iter().collect::<Vec<_>>(), http, downloads)?;
+        return Ok(locked);
+    }
     let server = server().ok_or_else(|| RustDistError::NoServer { version: version.clone() })?;
     if !is_private(&server) && rust.manifest.is_none() {
         return Err(RustDistError::Unprotected { url: server, version: version.clone() });
     }
     let (manifest, digest) = manifest(rust, &server, http)?;
-    let host = host(architecture);
-    let mut wanted = vec![("rustc", &manifest.pkg.rustc, host.clone())];
-    wanted.push(("cargo", &manifest.pkg.cargo, host));
-    let targets = targets(rust, architecture).into_iter();
-    wanted.extend(targets.map(|target| ("rust-std", &manifest.pkg.rust_std, target)));
     let mut components = Vec::new();
-    for (name, package, target) in wanted {
+    for (name, target) in wanted(rust, architecture) {
+        let package = match name {
+            "rustc" => &manifest.pkg.rustc,
+            "cargo" => &manifest.pkg.cargo,
+            _ => &manifest.pkg.rust_std,
+        };
         let (path, sha256) = tarball(version, name, package, &target)?;
         let none = |target| RustDistError::NoComponent {
             version: version.clone(),
@@ -261,6 +266,26 @@ pub fn lock(
     let locked = LockedRust { version: version.clone(), manifest: digest, components };
     fetch(&locked, &locked.components.iter().collect::<Vec<_>>(), http, downloads)?;
     Ok(locked)
+}
+
+/// The components that a recipe asks for, each with its target.
+fn wanted(rust: &Rust, architecture: &str) -> Vec<(&'static str, String)> {
+    let host = host(architecture);
+    let mut wanted = vec![("rustc", host.clone()), ("cargo", host)];
+    wanted.extend(targets(rust, architecture).into_iter().map(|target| ("rust-std", target)));
+    wanted
+}
+
+/// What was locked, if it is of the release that the recipe names and has all that it asks for.
+fn still_fits(rust: &Rust, known: &LockedRust, architecture: &str) -> Option<LockedRust> {
+    let is_same = known.version == rust.version
+        && rust.manifest.is_none_or(|pinned| pinned == known.manifest);
+    let find = |(name, target): (&str, String)| {
+        let mut components = known.components.iter();
+        components.find(|c| c.name == name && c.target.as_str() == target).cloned()
+    };
+    let components = wanted(rust, architecture).into_iter().map(find).collect::<Option<_>>()?;
+    is_same.then(|| LockedRust { components, ..known.clone() })
 }
 
 /// Makes sure that tarballs are in the cache.

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
-use super::deb;
 use super::member::{Content, Data, Entries, Entry, Kind, Member, MemberError};
 use super::tarball;
 
@@ -22,13 +21,12 @@ const FORMAT: &str = "a component of Rust's distribution";
 /// If it is no such tarball, is cut off, lists what it does not have, or holds an entry that no layer
 /// may have.
 pub fn open(path: &Path, name: &str, folder: &Path, limit: u64) -> Result<Member, MemberError> {
-    let (spool, size) = tarball::spool(path, name, folder, limit)?;
-    let found = deb::index(&spool, size, name)?.finish();
+    let Member { entries: found, content, .. } = tarball::open(path, name, folder, limit)?;
     let mut tarball = Tarball {
         name,
         top: top(&found).ok_or_else(|| broken(name, "it is empty".into()))?,
         by_path: found.iter().map(|entry| (entry.path.as_str(), entry)).collect(),
-        content: Content::Spool(spool),
+        content,
     };
     let mut entries = Entries::of(name);
     for component in tarball.list("components")? {

@@ -1,5 +1,8 @@
 //! A target's standard library, compiled from Debian's source of it inside the image.
 //!
+//! It is compiled without the compilers of C that the recipes add: an edit of one of them then costs no
+//! standard library. The script links build scripts by zig itself.
+//!
 //! The source is a throw-away layer on top, so that no image that builds plugins has it: with it in
 //! the sysroot, the paths in panics of the prebuilt library would change.
 
@@ -10,9 +13,8 @@ use std::path::{Path, PathBuf};
 use keyway_manifest::Triple;
 use thiserror::Error;
 
-use super::member::{Content, Data, Entries, Kind, Member, MemberError};
+use super::member::{Member, MemberError};
 use super::run::{self, RunError, Scratch};
-use super::zig_cache::{self, ZigCacheError};
 use crate::cache::CacheError;
 use crate::container::{Image, Runner};
 
@@ -40,9 +42,6 @@ pub enum StandardLibraryError {
         /// The target.
         target: Triple,
     },
-    /// What zig compiled for it can't be used.
-    #[error(transparent)]
-    Zig(#[from] ZigCacheError),
     /// A file of it has a name that no layer may have.
     #[error(transparent)]
     Member(#[from] MemberError),
@@ -63,35 +62,13 @@ pub fn compile(
 ) -> Result<Member, StandardLibraryError> {
     run::script(runner, image, SCRIPT, &[target.as_str()], scratch)
         .map_err(|source| StandardLibraryError::Compile { target: target.clone(), source })?;
-    let member = collect(target, scratch.path())?;
-    if member.entries.iter().any(|entry| entry.path.contains("/libstd-")) {
-        Ok(member)
-    } else {
-        Err(StandardLibraryError::Nothing { target: target.clone() })
+    let lib = scratch.path().join("lib");
+    let files = read(&lib).map_err(CacheError::io("read", &lib))?;
+    if !files.iter().any(|(file, _)| file.starts_with("libstd-")) {
+        return Err(StandardLibraryError::Nothing { target: target.clone() });
     }
-}
-
-/// The library and zig's part of it, as the script left them in `folder`.
-fn collect(target: &Triple, folder: &Path) -> Result<Member, StandardLibraryError> {
-    let name = format!("std {target}");
-    let mut entries = Entries::of(&name);
-    let lib = folder.join("lib");
-    let mut files = read(&lib).map_err(CacheError::io("read", &lib))?;
-    for (file, _) in &mut files {
-        *file = format!("usr/lib/rustlib/{target}/lib/{file}");
-    }
-    let zig = zig_cache::detach(&folder.join("zig/cache"))?;
-    files
-        .extend(zig.into_iter().map(|(file, path)| (format!("{}/{file}", zig_cache::PLACE), path)));
-    let mut paths = Vec::new();
-    for (into, path) in files {
-        let size = fs::metadata(&path).map_err(CacheError::io("read", &path))?.len();
-        let data = Data { at: paths.len() as u64, size };
-        let into = entries.path(into.as_bytes())?;
-        entries.add(into, Kind::File(data), 0o644, u64::MAX)?;
-        paths.push(path);
-    }
-    Ok(Member { name, entries: entries.finish(), content: Content::Files(paths) })
+    let placed = |(file, path)| (format!("usr/lib/rustlib/{target}/lib/{file}"), path);
+    Ok(Member::of_files(&format!("std {target}"), files.into_iter().map(placed))?)
 }
 
 /// The files of a folder by name, sorted.

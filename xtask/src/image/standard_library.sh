@@ -1,5 +1,4 @@
-# Compiles std for the target $1 from the source in the image, into /out/lib. If zig links for the
-# target, what it compiles for a first link goes into /out/zig/cache.
+# Compiles std for the target $1 from the source in the image, into /out/lib.
 #
 # No network and no libc of the target is needed. `test` is for the unit tests of plugins. The
 # symbolizer of backtraces is left out: plugins are stripped, so it has nothing to look up, and would be
@@ -51,12 +50,24 @@ replace-with = "vendored"
 directory = "$source/vendor"
 END
 
-export CARGO_HOME=/out/cargo CARGO_TARGET_DIR=/out/target CARGO_INCREMENTAL=0
+# Build scripts are linked too. What links them decides nothing of what they say. What zig compiles for
+# that is in the image; it wants a folder that it can write to.
+cp -R /usr/lib/zig-cache /out/zig
+cat > /out/cc <<END
+#!/bin/sh
+exec zig cc -target x86_64-linux-gnu.2.17 "\$@"
+END
+chmod +x /out/cc
+export ZIG_GLOBAL_CACHE_DIR=/out/zig ZIG_LOCAL_CACHE_DIR=/out/zig
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER=/out/cc
+
+# In memory: of some hundred megabytes, only the libraries are kept.
+export CARGO_HOME=/out/cargo CARGO_TARGET_DIR=/tmp/target CARGO_INCREMENTAL=0
 export RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Cembed-bitcode=yes
 cd /out/empty
 cargo build --offline --release --target "$target" -Zbuild-std=std,panic_unwind,panic_abort,test \
     -Zbuild-std-features=panic-unwind
-for library in /out/target/"$target"/release/deps/*.rlib; do
+for library in /tmp/target/"$target"/release/deps/*.rlib; do
     case $library in
     */libempty-*) ;;
     *) cp "$library" /out/lib/ ;;
@@ -69,24 +80,6 @@ case $target in
     for object in rsbegin rsend; do
         rustc --edition 2015 --crate-type lib --emit=obj -C panic=abort -C opt-level=s \
             --target "$target" -o /out/lib/$object.o "$source/rtstartup/$object.rs"
-    done
-    ;;
-esac
-
-# A program and a library are linked for it, as cargo will do: by default it strips what has no debug
-# information, and zig then leaves that out of what it compiles. The folder is there, so that nothing of
-# another target's is copied into it.
-linker=$target-cc
-case $(readlink -f "$(command -v "$linker" || true)" || true) in
-*/keyway-cc)
-    mkdir -p /out/zig/cache /out/sysroot/lib/rustlib/"$target"
-    ln -s /out/lib /out/sysroot/lib/rustlib/"$target"/lib
-    export ZIG_GLOBAL_CACHE_DIR=/out/zig
-    echo 'fn main() {}' > /out/empty/src/main.rs
-    for kind in bin cdylib; do
-        rustc --target "$target" --sysroot /out/sysroot --crate-type "$kind" --cap-lints allow \
-            -Clinker="$linker" -Ctarget-feature=-crt-static -Clink-arg=-dynamic -Cstrip=debuginfo \
-            -o /out/empty/"$kind" /out/empty/src/main.rs
     done
     ;;
 esac

@@ -1,35 +1,30 @@
-//! A tar archive, plain or compressed, decompressed once into a spool file.
+//! A tar archive, plain or compressed, as a [`Member`].
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read, Seek as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 use ruzstd::decoding::StreamingDecoder;
 
-use super::deb::{XZ_MEMORY_KIB, decompress};
+use super::deb::XZ_MEMORY_KIB;
 use super::member::{Member, MemberError};
+use super::spool;
 
-/// Decompresses the archive at `path` into a file without a name in `folder`; gives its size too.
-/// What it is compressed with, its first bytes tell.
+/// Opens the archive at `path`, whose content is kept, if need be in `folder`. What it is compressed with, its
+/// first bytes tell.
 ///
 /// # Errors
-/// If it can't be decompressed, or is larger than `limit` then.
-pub(super) fn spool(
+/// If it can't be decompressed, is larger than `limit` then, or holds an entry that no layer may have.
+pub(super) fn open(
     path: &Path,
     name: &str,
     folder: &Path,
     limit: u64,
-) -> Result<(File, u64), MemberError> {
-    let format = Member::format(name, "a tar archive");
-    let mut spool = reader(path).and_then(|tar| decompress(tar, folder, limit)).map_err(&format)?;
-    let size = spool.seek(io::SeekFrom::End(0)).map_err(&format)?;
-    if size > limit {
-        return Err(MemberError::TooLarge { member: name.to_owned(), limit });
-    }
-    spool.rewind().map_err(&format)?;
-    Ok((spool, size))
+) -> Result<Member, MemberError> {
+    let tar = reader(path).map_err(Member::format(name, "a tar archive"))?;
+    spool::read(tar, name, &|_| true, folder, limit)
 }
 
 /// The archive at `path`, decompressed while it is read.

@@ -1,8 +1,10 @@
 //! The toolchain record of a target: what the programs in the image say of themselves.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use keyway_host::toolchains::{Line, Retirement, ToolchainListError};
 use keyway_manifest::{Digest, Linker, PanicStrategy, Rustc, ToolchainRecord, Triple};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -100,12 +102,81 @@ pub fn record(
     Ok(LockedToolchain { hash: record.hash(), record })
 }
 
-/// The trusted set that a host compiles in: a line `HASH TARGET` for each toolchain, sorted.
-pub fn trusted_set<'a>(toolchains: impl Iterator<Item = &'a LockedToolchain>) -> String {
-    let mut lines: Vec<(&Triple, Digest)> =
-        toolchains.map(|toolchain| (&toolchain.record.target, toolchain.hash)).collect();
-    lines.sort();
-    lines.dedup();
-    let lines = lines.iter().map(|(target, hash)| format!("{hash} {target}\n"));
-    format!("# Written by `cargo xtask images lock`; do not edit.\n{}", lines.collect::<String>())
+/// The trusted set that a host compiles in: a line for each toolchain of the images as they are, sorted, and
+/// then those of `known`, the set until now, that no image has any more. A new image takes nothing away from
+/// what an earlier one has built. A line that says from when on a toolchain is retired is a person's, and stays.
+///
+/// # Errors
+/// If `known` can't be read.
+pub fn trusted_set<'a>(
+    toolchains: impl Iterator<Item = &'a LockedToolchain>,
+    known: &str,
+) -> Result<String, ToolchainListError> {
+    let mut earlier: BTreeMap<(Triple, Digest), Option<Retirement>> = BTreeMap::new();
+    for Line { hash, target, retirement } in Line::read_all(known)? {
+        earlier.insert((target, hash), retirement);
+    }
+    let mut current = BTreeMap::new();
+    for LockedToolchain { hash, record } in toolchains {
+        let key = (record.target.clone(), *hash);
+        let retirement = earlier.remove(&key);
+        current.entry(key).or_insert(retirement.flatten());
+    }
+    let lines = |all: BTreeMap<(Triple, Digest), Option<Retirement>>| {
+        let line = |((target, hash), retirement)| Line { hash, target, retirement };
+        all.into_iter().map(line).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let mut list = HEAD.to_owned() + &lines(current);
+    if !earlier.is_empty() {
+        list += EARLIER;
+        list += &lines(earlier);
+    }
+    Ok(list)
+}
+
+/// What the list says of itself.
+const HEAD: &str = "\
+# The toolchains that hosts trust. `cargo xtask images lock` writes them and keeps those of earlier images. What is
+# yours to write is when one is retired, and why, behind its target: `HASH TARGET retired 2027-01-31: REASON`.
+";
+
+/// What stands above those that no image has any more.
+const EARLIER: &str = "# Of earlier images:\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn locked(std: &str, target: &str) -> LockedToolchain {
+        let record = ToolchainRecord {
+            crt: "x".to_owned(),
+            linker: Linker { name: "ld".to_owned(), version: "1".to_owned() },
+            panic: PanicStrategy::Unwind,
+            rustc: Rustc { release: "1".into(), commit: "c".into(), llvm: "1".into() },
+            std: Digest::of(std),
+            target: target.parse().expect("a triple"),
+        };
+        LockedToolchain { hash: record.hash(), record }
+    }
+
+    #[test]
+    fn the_hashes_of_earlier_images_stay() {
+        let (a, b) = (locked("a", "a-b"), locked("b", "b-c"));
+        let first = trusted_set([&b, &a, &a].into_iter(), "").expect("a list");
+        assert_eq!(first, format!("{HEAD}{} a-b\n{} b-c\n", a.hash, b.hash));
+        // A new compiler for one target; a person retires what the old one built.
+        let retired = first.replace(" b-c\n", " b-c retired 2027-01-31: it drops relocations\n");
+        let new = locked("new", "b-c");
+        let second = trusted_set([&a, &new].into_iter(), &retired).expect("a list");
+        let expected = format!(
+            "{HEAD}{} a-b\n{} b-c\n{EARLIER}{} b-c retired 2027-01-31: it drops relocations\n",
+            a.hash, new.hash, b.hash
+        );
+        assert_eq!(second, expected);
+        assert_eq!(trusted_set([&a, &new].into_iter(), &second), Ok(second.clone()), "nothing new");
+        // An image that is as an earlier one was again does not lose its retirement.
+        let third = trusted_set([&a, &b].into_iter(), &second).expect("a list");
+        assert!(third.starts_with(&retired) && third.ends_with(&format!("{} b-c\n", new.hash)));
+        assert!(trusted_set([&a].into_iter(), "<<<<<<< HEAD\n").is_err());
+    }
 }

@@ -11,11 +11,12 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Hasher};
 use tar::{Archive, EntryType};
 use thiserror::Error;
 
-use super::lock::{Lock, LockError, LockedLayer};
+use super::lock::{LockError, LockedLayer};
 use super::{ImageError, Images, oci, ready, stored};
 use crate::cache::{self, CacheError};
 use crate::container::Image;
@@ -26,7 +27,7 @@ use crate::shell::Shell;
 #[derive(Debug, Error)]
 pub enum TransportError {
     /// It can't be written.
-    #[error("could not write the images to `{path}`")]
+    #[error("could not write the images to `{path}`", path = .path.shown())]
     Write {
         /// The archive.
         path: PathBuf,
@@ -34,7 +35,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// It can't be opened.
-    #[error("could not open the archive `{path}`")]
+    #[error("could not open the archive `{path}`", path = .path.shown())]
     Open {
         /// The archive.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// It is no tar, or its middle is damaged.
-    #[error("`{path}` is no archive of images")]
+    #[error("`{path}` is no archive of images", path = .path.shown())]
     Form {
         /// The archive.
         path: PathBuf,
@@ -50,7 +51,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// It ends too early.
-    #[error("`{path}` is cut {place}")]
+    #[error("`{path}` is cut {place}", path = .path.shown())]
     Cut {
         /// The archive.
         path: PathBuf,
@@ -58,7 +59,7 @@ pub enum TransportError {
         place: String,
     },
     /// An entry has no business there.
-    #[error("`{path}` holds `{entry}`, {problem}")]
+    #[error("`{path}` holds `{entry}`, {problem}", path = .path.shown())]
     Entry {
         /// The archive.
         path: PathBuf,
@@ -155,7 +156,7 @@ impl Images {
     /// written.
     pub fn import(&self, archive: &Path, shell: &Shell) -> Result<Imported, ImageError> {
         self.sign_in()?;
-        let _guard = self.guard(shell)?;
+        let _kept = self.cache.keep(shell)?;
         let known = Known::read(self)?;
         let (scratch, store) = (self.scratch()?, self.cache.dir("layers")?);
         let path = || archive.to_owned();
@@ -224,7 +225,7 @@ impl Known {
     fn read(images: &Images) -> Result<Self, ImageError> {
         let mut known = Self::default();
         for name in images.names()? {
-            let lock = match Lock::read(&images.recipes, &name) {
+            let lock = match images.read_lock(&name) {
                 Err(LockError::Missing { .. }) => continue,
                 lock => lock?,
             };

@@ -4,7 +4,7 @@
 //! `/bin` is a link, whichever package brings which. Two members with the same file are an error: no
 //! script is here to divert one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -127,7 +127,8 @@ impl Below {
 }
 
 impl Filter<'_> {
-    fn admits(&self, path: &str) -> bool {
+    /// Whether a path goes in.
+    pub fn admits(&self, path: &str) -> bool {
         !self.drop.iter().any(|glob| glob.covers(path))
             || self.keep.iter().any(|glob| glob.covers(path))
     }
@@ -157,6 +158,18 @@ impl Tree {
         nodes.retain(|path, _| filter.admits(path));
         imply_folders(&mut nodes, members, below, epoch)?;
         Ok(Self { nodes })
+    }
+
+    /// Members of which the tree needs content that was not kept, by their index.
+    pub fn lacking(&self, members: &[Member]) -> BTreeSet<usize> {
+        let files = self.nodes.values().filter_map(|node| match &node.kind {
+            Kind::File(data) => Some((node.member, *data)),
+            _ => None,
+        });
+        files
+            .filter(|(member, data)| !members[*member].content.has(*data))
+            .map(|(member, _)| member)
+            .collect()
     }
 
     /// Paths that name the same data as an earlier path, which is where it is written.

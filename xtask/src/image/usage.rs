@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use keyway_manifest::Digest;
 
+use super::tools;
 use super::verification::digests;
 use super::{ImageError, Images};
 use crate::cache::garbage::{Garbage, entries, remove, size};
@@ -74,21 +75,26 @@ impl Images {
     /// Leaves the path of the recipes in the cache, so that their layers are kept.
     pub(super) fn sign_in(&self) -> Result<(), CacheError> {
         let recipes = std::path::absolute(&self.recipes).unwrap_or_else(|_| self.recipes.clone());
-        let path =
-            self.cache.dir(USERS)?.join(Digest::of(recipes.to_string_lossy().as_bytes()).short());
-        if path.exists() {
-            Ok(())
+        self.leave(&recipes)?;
+        if self.workspace.join(tools::LOCK).is_file() {
+            self.leave(&self.workspace)
         } else {
-            write_atomically(&path, recipes.to_string_lossy().as_bytes())
+            Ok(())
         }
     }
 
-    /// What no lock needs: of these recipes and of those of every workspace that used the cache.
+    fn leave(&self, folder: &Path) -> Result<(), CacheError> {
+        let text = folder.to_string_lossy();
+        let path = self.cache.dir(USERS)?.join(Digest::of(text.as_bytes()).short());
+        if path.exists() { Ok(()) } else { write_atomically(&path, text.as_bytes()) }
+    }
+
+    /// What no lock needs: of these recipes and of those of every workspace that used the cache. Nothing
+    /// is changed.
     ///
     /// # Errors
     /// If a lock can't be read: then nobody knows what it needs.
     pub fn garbage(&self) -> Result<Vec<Garbage>, ImageError> {
-        self.sign_in()?;
         let needed = self.needed()?;
         let is_needed = |path: &Path| {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -99,13 +105,17 @@ impl Images {
         let mut garbage = Vec::new();
         let mut seen = BTreeSet::new();
         for folder in NAMED_BY_DIGEST {
-            for path in
-                entries(&self.cache.dir(folder)?)?.into_iter().filter(|path| !is_needed(path))
-            {
+            let all = entries(&self.cache.root().join(folder))?;
+            for path in all.into_iter().filter(|path| !is_needed(path)) {
                 garbage.push(Garbage::of(path, &mut seen)?);
             }
         }
-        for path in entries(&self.cache.dir(NOTES)?)? {
+        for path in entries(&self.cache.root().join(USERS))? {
+            if !recipes_of(&path)?.is_dir() {
+                garbage.push(Garbage::of(path, &mut seen)?);
+            }
+        }
+        for path in entries(&self.cache.root().join(NOTES))? {
             let note = fs::read_to_string(&path).unwrap_or_default();
             if !digests(&note).any(|digest| needed.contains(digest)) {
                 garbage.push(Garbage::of(path, &mut seen)?);
@@ -121,8 +131,13 @@ impl Images {
     /// If a lock can't be read, or something can't be removed.
     pub fn collect(&self, shell: &Shell) -> Result<Vec<Garbage>, ImageError> {
         // Nobody assembles meanwhile; what others read is named by their locks, and so is kept.
-        let _guard = self.guard(shell)?;
-        let garbage = self.garbage()?;
+        let _alone = self.cache.empty(shell)?;
+        let mut garbage = self.garbage()?;
+        for folder in ["tmp/images", "tmp/verify"] {
+            for path in entries(&self.cache.root().join(folder))? {
+                garbage.push(Garbage::of(path, &mut BTreeSet::new())?);
+            }
+        }
         for Garbage { path, .. } in &garbage {
             remove(path)?;
         }
@@ -135,20 +150,31 @@ impl Images {
     /// If a lock can't be read.
     pub fn needed(&self) -> Result<BTreeSet<String>, ImageError> {
         let mut needed = BTreeSet::new();
-        for user in entries(&self.cache.dir(USERS)?)? {
-            let recipes = fs::read_to_string(&user).map_err(CacheError::io("read", &user))?;
-            let recipes = PathBuf::from(recipes);
-            if !recipes.is_dir() {
-                fs::remove_file(&user).map_err(CacheError::io("remove", &user))?;
-                continue;
-            }
-            for lock in entries(&recipes)? {
+        let mut users = BTreeSet::from([self.recipes.clone()]);
+        for user in entries(&self.cache.root().join(USERS))? {
+            users.insert(recipes_of(&user)?);
+        }
+        for recipes in users.iter().filter(|recipes| recipes.is_dir()) {
+            let tools = entries(&recipes.join(tools::FOLDER))?;
+            for lock in entries(recipes)?.into_iter().chain(tools) {
                 if lock.extension().is_some_and(|extension| extension == "lock") {
                     let text = fs::read_to_string(&lock).map_err(CacheError::io("read", &lock))?;
                     needed.extend(digests(&text).map(str::to_owned));
                 }
             }
         }
+        for note in entries(&self.cache.root().join(tools::COMPOSED))? {
+            let text = fs::read_to_string(&note).map_err(CacheError::io("read", &note))?;
+            let mut lines = text.lines();
+            if lines.next().is_some_and(|recipes| Path::new(recipes).is_dir()) {
+                needed.extend(lines.map(str::to_owned));
+            }
+        }
         Ok(needed)
     }
+}
+
+/// The folder of recipes that a note names.
+fn recipes_of(note: &Path) -> Result<PathBuf, CacheError> {
+    Ok(fs::read_to_string(note).map_err(CacheError::io("read", note))?.into())
 }

@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use keyway_manifest::{Digest, Hasher};
 use serde::Serialize;
@@ -15,9 +16,12 @@ use tar::{Archive, Entry};
 use super::assemble::Assembler;
 use super::lock::{LayerContent, LockedLayer};
 use super::{ImageError, Images, Locked, finish, stored};
-use crate::cache::{Cache, CacheError, garbage};
+use crate::cache::{Cache, CacheError, OwnedDir};
 use crate::container::{Layer, Runner};
 use crate::shell::Shell;
+
+/// What the names of empty stores begin with.
+const FRESH: &str = "store-";
 
 /// What becomes of layers that take minutes to compile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,19 +72,16 @@ impl Images {
         shell: &Shell,
         mut hand_over: impl FnMut(&str, &Verdict),
     ) -> Result<(), ImageError> {
-        let _lock = self.cache.lock("verify", shell)?;
+        let _kept = self.cache.keep(shell)?;
         let parent = self.cache.dir("tmp/verify")?;
         // What a run that was killed left behind.
-        for left in garbage::entries(&parent)? {
-            garbage::remove(&left)?;
-        }
-        let folder = tempfile::Builder::new()
-            .prefix("store-")
-            .tempdir_in(&parent)
-            .map_err(CacheError::io("create a temporary folder in", &parent))?;
+        drop(OwnedDir::abandoned(&parent, FRESH)?);
+        let folder = OwnedDir::create(&parent, FRESH)?;
         let empty = Cache::at(folder.path().to_owned())?;
-        let fresh = Self { cache: empty, ..self.clone() };
+        let fresh = Self { cache: empty, scratch: Arc::default(), ..self.clone() };
+        let progress = shell.steps(images.len());
         for image in images {
+            progress.begin("Verifying", image);
             let chain = self.chain(image)?;
             for locked in &chain {
                 lend(&self.cache, &fresh.cache, &locked.lock.to_text())?;
@@ -122,7 +123,7 @@ impl Images {
                     }
                     made
                 };
-                layers.push((expected.content.to_string(), layer));
+                layers.push((expected.content.clone(), layer));
             }
         }
         let n_layers = layers.len();
@@ -143,9 +144,8 @@ impl Images {
 /// What a Dockerfile was built to can't be rebuilt by anyone.
 fn is_left_out(content: &LayerContent, libraries: StandardLibraries) -> bool {
     match content {
-        LayerContent::Std(_) => libraries == StandardLibraries::LeftOut,
         LayerContent::Dockerfile(_) => true,
-        _ => false,
+        _ => content.is_compiled() && libraries == StandardLibraries::LeftOut,
     }
 }
 

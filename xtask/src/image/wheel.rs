@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Hasher};
 use thiserror::Error;
 use zip::ZipArchive;
@@ -166,7 +167,7 @@ fn from_index(index: &str, wheel: &Wheel, http: &Http, folder: &Path) -> Result<
     let bytes = http.get(&join(&page, address), WHEEL_LIMIT).map_err(fail)?;
     let path = folder.join(file);
     fs::write(&path, bytes)
-        .map_err(|error| format!("could not write `{}`: {error}", path.display()))?;
+        .map_err(|error| format!("could not write `{}`: {error}", path.shown()))?;
     Ok(path)
 }
 

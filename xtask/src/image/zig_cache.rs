@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use thiserror::Error;
 
 use crate::cache::CacheError;
@@ -33,13 +34,13 @@ fn is_left_out(path: &Path) -> bool {
 #[derive(Debug, Error)]
 pub enum ZigCacheError {
     /// A list has another form.
-    #[error("`{}` is no list of files as zig 0.17 writes it", path.display())]
+    #[error("`{}` is no list of files as zig 0.17 writes it", path.shown())]
     Form {
         /// The list.
         path: PathBuf,
     },
     /// A list names a file of one build only.
-    #[error("`{}` names `{file}`, which is not in every build", path.display())]
+    #[error("`{}` names `{file}`, which is not in every build", path.shown())]
     Foreign {
         /// The list.
         path: PathBuf,

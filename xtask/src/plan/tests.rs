@@ -19,11 +19,13 @@ fn plugin(name: &str) -> Plugin {
         name: name.to_owned(),
         version: "0.1.0".to_owned(),
         library: name.replace('-', "_"),
+        folder: Path::new("plugins").join(name),
         folders: BTreeSet::from([Path::new("plugins").join(name)]),
         features: Vec::new(),
         default_features: DefaultFeatures::None,
         allow_imports: Vec::new(),
         allow_exports: Vec::new(),
+        apple_symbols: Vec::new(),
         unsupported: Vec::new(),
     }
 }
@@ -47,9 +49,9 @@ fn inputs() -> Inputs {
     Inputs {
         manifests: digest("manifests"),
         lock: digest("lock"),
-        commit: Some("c".repeat(40)),
         profile: "release".to_owned(),
         placement: Placement::new(Path::new("/home/ws"), &[]),
+        host: None,
         configuration: Configuration::default(),
     }
 }
@@ -64,6 +66,7 @@ fn step(change: impl FnOnce(&mut Target, &mut PinnedImage, &mut Inputs)) -> Step
         config: digest("config"),
         manifest: digest("manifest"),
         epoch: 1_760_000_000,
+        env: BTreeMap::new(),
         toolchains: BTreeMap::new(),
     };
     let mut inputs = inputs();
@@ -87,12 +90,11 @@ fn the_key_covers_all_that_shapes_an_artifact() {
     let key = step(unchanged).key;
     assert_eq!(step(unchanged).key, key);
     type Change = fn(&mut Target, &mut PinnedImage, &mut Inputs);
-    let changes: [Change; 6] = [
+    let changes: [Change; 5] = [
         |target, _, _| target.spec.rustflags.push("-Copt-level=1".to_owned()),
         |target, _, _| target.spec.linker.push('2'),
         |_, image, _| image.manifest = digest("another"),
         |_, _, inputs| inputs.manifests = digest("another"),
-        |_, _, inputs| inputs.commit = None,
         |_, _, inputs| inputs.profile = "dev".to_owned(),
     ];
     for (index, change) in changes.into_iter().enumerate() {
@@ -103,7 +105,8 @@ fn the_key_covers_all_that_shapes_an_artifact() {
 #[test]
 fn the_request_does_not_shape_an_artifact() {
     let one = step(unchanged);
-    assert_eq!(one.packages, ["greet", "order-match"], "all plugins are named, whoever is wanted");
+    let names: Vec<_> = one.packages.iter().map(PackageId::name).collect();
+    assert_eq!(names, ["greet", "order-match"], "all plugins are named, whoever is wanted");
     assert_eq!(one.artifacts.len(), 1);
 }
 
@@ -115,21 +118,41 @@ fn freshness_names_the_first_reason() {
         extra: Vec::new(),
         library: digest("library"),
         manifest: digest("manifest"),
+        head: None,
+        commit: None,
+        dirty: None,
         run: false,
         reproduced: false,
     };
-    let judge = |record: Option<&Record>, key: &str, sources: &str, delivered: bool| {
-        let sources = digest(sources);
-        let judged =
-            Freshness::judge::<Infallible>(record, digest(key), |_| Ok(sources), |_| Ok(delivered));
+    let judge = |key: &str, sources: &str, delivered: bool| {
+        let (key, sources) = (digest(key), digest(sources));
+        let judged = Freshness::judge::<Infallible>(&record, key, sources, || Ok(delivered));
         match judged {
             Ok(judged) => judged,
         }
     };
     let stale = Freshness::Stale;
-    assert_eq!(judge(None, "key", "sources", true), stale(Reason::New));
-    assert_eq!(judge(Some(&record), "other", "other", false), stale(Reason::Configuration));
-    assert_eq!(judge(Some(&record), "key", "other", false), stale(Reason::Sources));
-    assert_eq!(judge(Some(&record), "key", "sources", false), stale(Reason::Delivered));
-    assert_eq!(judge(Some(&record), "key", "sources", true), Freshness::Fresh);
+    assert_eq!(judge("other", "other", false), stale(Reason::Configuration));
+    assert_eq!(judge("key", "other", false), stale(Reason::Sources));
+    assert_eq!(judge("key", "sources", false), stale(Reason::Delivered));
+    assert_eq!(judge("key", "sources", true), Freshness::Fresh);
+}
+
+#[test]
+fn what_tools_set_reaches_the_build_and_the_key() {
+    let name = "CMAKE_TOOLCHAIN_FILE_x86_64_pc_windows_gnu";
+    let set = |value: &'static str| {
+        move |_: &mut Target, image: &mut PinnedImage, _: &mut Inputs| {
+            image.env.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    let with = step(set("/tool.cmake"));
+    assert_eq!(with.env[name], "/tool.cmake");
+    assert_ne!(with.key, step(unchanged).key);
+    assert_ne!(with.key, step(set("/other.cmake")).key);
+    let overruled = step(|target, image, inputs| {
+        set("/tool.cmake")(target, image, inputs);
+        target.spec.env.insert(name.to_owned(), "/own.cmake".to_owned());
+    });
+    assert_eq!(overruled.env[name], "/own.cmake", "`targets.toml` has the last word");
 }

@@ -43,7 +43,13 @@ const FOLDER: &str = "/tests";
 
 /// The command that runs `tests`, whose program lies at `program` on this machine. Pure: it reads
 /// nothing.
-pub fn command(runner: &Runner, tests: &Tests, program: &Path, placement: &Placement) -> Command {
+pub fn command(
+    runner: &Runner,
+    tests: &Tests,
+    program: &Path,
+    placement: &Placement,
+    hidden: &[PathBuf],
+) -> Command {
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let mut argv = runner.command.clone();
     argv.push(runner.guest(&format!("{FOLDER}/{name}")));
@@ -60,6 +66,8 @@ pub fn command(runner: &Runner, tests: &Tests, program: &Path, placement: &Place
         env: BTreeMap::from([("CARGO_MANIFEST_DIR".to_owned(), folder)]),
         workdir: tests.package.clone(),
         mounts,
+        limit: None,
+        hidden: hidden.to_vec(),
     }
 }
 

@@ -276,7 +276,8 @@ fn a_workspace_that_has_the_library_from_git_needs_nothing_else() {
         fn create(_: &[u8], _: Host) -> Result<Self, PluginError> { Ok(Self) }\n}\n\
         impl Hello {\n    fn hello(&mut self, name: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {\n        \
         Ok([b\"Hello, \", name].concat())\n    }\n}\nexport_plugin!(Hello);\n";
-    let more = format!("{CDYLIB}[dependencies]\nkeyway-sdk = {from_git}\n");
+    // Its library has another name than its package.
+    let more = format!("{CDYLIB}name = \"greeting\"\n[dependencies]\nkeyway-sdk = {from_git}\n");
     ground.package("hello", "hello", "2024", &more, plugin);
     let main = "fn main() -> std::process::ExitCode { keyway_xtask::main() }\n";
     let manifest = format!(
@@ -294,7 +295,7 @@ fn a_workspace_that_has_the_library_from_git_needs_nothing_else() {
     };
     let events = events(xtask(&["build-plugins", "--engine", "sandbox", "--target", LINUX]));
     assert_eq!(built(&events), ["hello"]);
-    let library = format!("dist/{LINUX}/hello/libhello.so");
+    let library = format!("dist/{LINUX}/hello/libgreeting.so");
     // The toolchain is the one that the library's own locks name, so this host trusts it.
     assert!(xtask(&["run-plugin", &library, "hello", "git"]).contains("Hello, git"));
 }

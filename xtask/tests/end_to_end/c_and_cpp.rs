@@ -4,12 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 
 use keyway_manifest::Manifest;
 use keyway_xtask::runner;
 
 use crate::workspace::{Copy, events};
-use crate::{BUILT, targets};
+use crate::{BUILT, flags, tested, unloading};
 
 /// A class of words in C++: exceptions, streams with their locale, and containers.
 const WORDS: &str = r#"#include <algorithm>
@@ -17,6 +18,10 @@ const WORDS: &str = r#"#include <algorithm>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+// What ends with the library, and with each thread that used it.
+static std::string last_answer;
+thread_local std::string last_of_thread;
 
 static std::string sorted(const std::string &text) {
     std::istringstream stream(text);
@@ -39,12 +44,13 @@ extern "C" size_t words(const char *bytes, size_t length, char *out, size_t capa
     } catch (const std::exception &error) {
         answer = error.what();
     }
+    last_answer = last_of_thread = answer;
     return answer.copy(out, capacity);
 }
 "#;
 
 /// A plugin whose function `answer` is below.
-const PLUGIN: &str = r#"use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
+const PLUGIN: &str = r#"use keyway_sdk::{Context, Host, Method, Plugin, PluginError, SavedState, export_plugin};
 
 struct Own(Vec<u8>);
 
@@ -55,13 +61,17 @@ impl Plugin for Own {
         Ok(Self(answer(b"one two three")?))
     }
 
-    fn save_state(&mut self) -> Result<Vec<u8>, PluginError> {
+    fn save_state(&mut self, _: Context<'_>) -> Result<Vec<u8>, PluginError> {
         answer(&self.0)
     }
 
-    fn restore_state(&mut self, state: &[u8]) -> Result<(), PluginError> {
+    fn restore_state(
+        &mut self,
+        state: &SavedState<'_>,
+        _: Context<'_>,
+    ) -> Result<(), PluginError> {
         let expected = answer(&self.0)?;
-        if state == expected { Ok(()) } else { Err(PluginError::new(1, "another answer")) }
+        if state.bytes == expected { Ok(()) } else { Err(PluginError::new(1, "another answer")) }
     }
 }
 
@@ -115,7 +125,7 @@ const CPP_TARGETS: [&str; 6] = [
     "x86_64-unknown-linux-musl",
 ];
 
-/// A workspace of the SDK and a plugin with SQLite in it.
+/// A workspace of the SDK, a plugin with SQLite in it, and two of C code that says how it was built and ends.
 fn workspace() -> Copy {
     let copy = Copy::of_the_sdk("c-and-cpp");
     let manifest = fs::read_to_string(copy.path("Cargo.toml")).expect("read");
@@ -127,6 +137,8 @@ fn workspace() -> Copy {
     );
     copy.plugin("with-sqlite", "rusqlite = { version = \"0.37\", features = [\"bundled\"] }\n");
     copy.write("plugins/with-sqlite/src/lib.rs", &[PLUGIN, IN_SQLITE].concat());
+    unloading::add(&copy);
+    flags::add(&copy);
     copy.resolve();
     copy
 }
@@ -152,9 +164,11 @@ fn build(copy: &Copy, of: &[&str]) -> Vec<serde_json::Value> {
 #[test]
 fn sqlite_and_cpp_are_built_in_and_run() {
     let copy = workspace();
-    assert_eq!(build(&copy, &["all"]).len(), targets().iter().count());
+    let tested = tested();
+    let triples: Vec<_> = tested.iter().map(|target| target.triple.as_str()).collect();
+    assert_eq!(build(&copy, &triples).len(), 3 * tested.len());
     add_cpp(&copy);
-    assert_eq!(build(&copy, &CPP_TARGETS).len(), 2 * CPP_TARGETS.len());
+    assert_eq!(build(&copy, &CPP_TARGETS).len(), 4 * CPP_TARGETS.len());
 
     // The host programs of the other workspace load what this one has.
     let dist = copy.path("dist");
@@ -166,10 +180,11 @@ fn sqlite_and_cpp_are_built_in_and_run() {
         .filter(|event| event["event"] == "run" && event["passed"] == true)
         .filter_map(|event| Some((event["target"].as_str()?, event["plugin"].as_str()?)))
         .collect();
-    let set = targets();
-    let runnable = set.iter().filter(|target| runner::obstacle(target).is_none());
+    let runnable = tested.iter().filter(|target| runner::obstacle(target).is_none());
     for triple in runnable.map(|target| target.triple.as_str()) {
-        assert!(passed.contains(&(triple, "with-sqlite")), "{triple}: {events:#?}");
+        for plugin in ["with-sqlite", unloading::PLUGIN, flags::PLUGIN] {
+            assert!(passed.contains(&(triple, plugin)), "{triple}, {plugin}: {events:#?}");
+        }
         let has_cpp = CPP_TARGETS.contains(&triple);
         assert_eq!(passed.contains(&(triple, "with-cpp")), has_cpp, "{triple}: {events:#?}");
     }
@@ -187,7 +202,10 @@ fn sqlite_and_cpp_are_built_in_and_run() {
     // The gate has compared the libraries with the target's list, on which C++ has no place, and the exports
     // with what a plugin has to show.
     for target in CPP_TARGETS {
-        let path = dist.join(target).join("with-cpp/with-cpp.manifest.json");
+        let mut files = fs::read_dir(dist.join(target).join("with-cpp")).expect("delivered");
+        let is_manifest = |path: &PathBuf| path.extension() == Some("json".as_ref());
+        let path = files.find_map(|file| file.ok().map(|file| file.path()).filter(is_manifest));
+        let path = path.expect("a manifest");
         let manifest = Manifest::parse(&fs::read(path).expect("read")).expect("a manifest");
         let libraries = manifest.imports.iter().filter_map(|import| import.library.as_deref());
         let of_compiler =
@@ -198,4 +216,33 @@ fn sqlite_and_cpp_are_built_in_and_run() {
             "{target}"
         );
     }
+    unloading::check(&dist);
+    refuses_static_thread_locals(&copy);
+}
+
+/// No host of musl could load it, whatever flags it is compiled with: the build names the object.
+fn refuses_static_thread_locals(copy: &Copy) {
+    copy.plugin("with-tls", "[build-dependencies]\ncc = \"1\"\n");
+    let build = "fn main() { cc::Build::new().file(\"src/early.c\").compile(\"early\"); }\n";
+    copy.write("plugins/with-tls/build.rs", build);
+    let source = "static _Thread_local int n __attribute__((tls_model(\"initial-exec\")));\n\
+                  int words(void) { return n++; }\n";
+    copy.write("plugins/with-tls/src/early.c", source);
+    let answer = "\nunsafe extern \"C\" {\n    fn words() -> i32;\n}\n\n\
+                  fn answer(_: &[u8]) -> Result<Vec<u8>, PluginError> {\n    \
+                  Ok(vec![unsafe { words() } as u8])\n}\n";
+    copy.write("plugins/with-tls/src/lib.rs", &[PLUGIN, answer].concat());
+    copy.resolve();
+    let target = "x86_64-unknown-linux-musl";
+    let arguments = ["build-plugins", "--engine", "sandbox", "--target", target];
+    let run = copy.command(&arguments).unchecked().stderr_capture().stdout_null().run();
+    let run = run.expect("the tool starts");
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(3), "{said}");
+    assert!(said.contains("KW624"), "{said}");
+    let by = said.lines().find(|line| line.contains("initial-exec` are in")).unwrap_or_default();
+    assert!(
+        by.contains("with-tls-") && by.contains("libearly.a(") && by.contains("early.o"),
+        "{said}"
+    );
 }

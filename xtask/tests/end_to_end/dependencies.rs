@@ -9,6 +9,7 @@ use duct::cmd;
 use keyway_manifest::Digest;
 
 use crate::any_workspace::{CDYLIB, Ground, answer, built};
+use crate::is_tested;
 use crate::workspace::json;
 
 /// A `build-plugins` in `folder`: its status, what it said, and its events.
@@ -33,6 +34,7 @@ const WINDOWS: [&str; 4] = [
 #[test]
 fn raw_dylibs_are_the_same_in_every_folder() {
     let ground = Ground::new();
+    let windows: Vec<_> = WINDOWS.into_iter().filter(|target| is_tested(target)).collect();
     let more = format!(
         "{CDYLIB}[dependencies]\nwindows-sys = {{ version = \"0.61\", features = \
          [\"Win32_Security_Cryptography\", \"Win32_System_SystemInformation\"] }}\n"
@@ -52,13 +54,13 @@ fn raw_dylibs_are_the_same_in_every_folder() {
         );
         ground.run(folder, "cargo", &["generate-lockfile"]);
         let folder = ground.path.join(folder);
-        let (status, said, events) = build(&folder, &WINDOWS);
+        let (status, said, events) = build(&folder, &windows);
         assert_eq!(status, Some(0), "{said}");
-        assert_eq!(built(&events).len(), WINDOWS.len(), "{events:#?}");
+        assert_eq!(built(&events).len(), windows.len(), "{events:#?}");
         let library =
             |target: &&str| folder.join("dist").join(target).join("uses-windows/uses_windows.dll");
         let digest = |target| Digest::of(fs::read(library(&target)).expect("delivered"));
-        WINDOWS.map(|target| (target, digest(target))).into_iter().collect::<BTreeMap<_, _>>()
+        windows.iter().map(|target| (*target, digest(target))).collect::<BTreeMap<_, _>>()
     });
     assert_eq!(digests[0], digests[1]);
 }
@@ -78,5 +80,82 @@ fn a_library_of_pkg_config_is_refused_with_a_way_out() {
         assert_eq!(built(&events), Vec::<String>::new());
         let what = format!("this image has no libraries for {target} that pkg-config could find");
         assert!(said.contains(&what) && said.contains("hint: use the crate's feature"), "{said}");
+    }
+}
+
+/// Plugins that are called like crates, one of which another plugin uses; a crate of git that reads a file
+/// outside of its folder; C code that asks for the workspace's own flags; a build script that runs cargo;
+/// and a member with crates that no plugin needs.
+#[test]
+fn names_flags_and_sources_are_those_of_the_workspace() {
+    const TARGETS: [&str; 2] = ["aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"];
+    let ground = Ground::new();
+    ground.write("repo/Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\n");
+    ground.package(
+        "repo/crates/reads",
+        "reads",
+        "2021",
+        "",
+        "pub const TEXT: &str = include_str!(\"../../../text.txt\");\n",
+    );
+    ground.write("repo/text.txt", "from the repository");
+    ground.run("repo", "git", &["init", "--quiet", "--initial-branch", "main"]);
+    ground.run("repo", "git", &["add", "."]);
+    let author = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+    ground.run("repo", "git", &[&author[..], &["commit", "--quiet", "-m", "x"]].concat());
+    ground.write(
+        "ws/Cargo.toml",
+        "[workspace]\nmembers = [\"plugins/*\", \"tool\"]\nresolver = \"2\"\n",
+    );
+    ground.write(
+        "ws/.cargo/config.toml",
+        "[env]\nCFLAGS_x86_64_unknown_linux_gnu = \"-DFROM_WORKSPACE=1\"\n\
+         \"CFLAGS_aarch64-unknown-linux-gnu\" = { value = \"-DFROM_WORKSPACE=1\", force = true }\n\
+         CC = \"no-such-cc\"\nAR_x86_64_unknown_linux_gnu = { value = \"no-such-ar\", force = true }\n",
+    );
+    let more = format!("{CDYLIB}[build-dependencies]\ncc = \"1\"\n");
+    let code = "extern \"C\" { fn from_c() -> u32; }\n";
+    ground.package(
+        "ws/plugins/hex",
+        "hex",
+        "2021",
+        &more,
+        &format!("{code}{}", answer("unsafe { from_c() }")),
+    );
+    ground.write(
+        "ws/plugins/hex/c.c",
+        "#ifndef FROM_WORKSPACE\n#error \"the workspace's flags were dropped\"\n#endif\n\
+         unsigned from_c(void) { return FROM_WORKSPACE; }\n",
+    );
+    ground.write(
+        "ws/plugins/hex/build.rs",
+        "use std::{env, process::Command};\n\
+         fn main() {\n    \
+             let metadata = [\"metadata\", \"--format-version\", \"1\", \"--all-features\"];\n    \
+             let run = Command::new(env::var(\"CARGO\").unwrap()).args(metadata).output().unwrap();\n    \
+             assert!(run.status.success(), \"{}\", String::from_utf8_lossy(&run.stderr));\n    \
+             cc::Build::new().file(\"c.c\").compile(\"from_c\");\n}\n",
+    );
+    let more = format!(
+        "{CDYLIB}[dependencies]\nhex = \"0.4\"\nreads = {{ git = \"file://{}\" }}\n",
+        ground.path.join("repo").display()
+    );
+    let code = answer("(hex::encode(\"x\").len() + reads::TEXT.len()) as u32");
+    ground.package("ws/plugins/tar", "tar", "2021", &more, &code);
+    ground.package(
+        "ws/tool",
+        "tool",
+        "2021",
+        "[dependencies]\ntar = { version = \"0.4\", default-features = false }\n",
+        "",
+    );
+    ground.run("ws", "cargo", &["generate-lockfile"]);
+    let (status, said, events) = build(&ground.path.join("ws"), &TARGETS);
+    assert_eq!(status, Some(0), "{said}");
+    let mut built = built(&events);
+    built.sort();
+    assert_eq!(built, ["hex", "hex", "tar", "tar"]);
+    for variable in ["env.CC", "env.AR_x86_64_unknown_linux_gnu"] {
+        assert!(events.iter().any(|event| event["setting"] == variable), "{events:#?}");
     }
 }

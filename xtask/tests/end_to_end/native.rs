@@ -1,46 +1,11 @@
-//! Plugins whose build scripts need more than a C compiler: one uses bindgen, one CMake. The image has
-//! the Debian packages for both, and is locked here.
+//! Plugins whose build scripts need more than a C compiler: one uses bindgen, one CMake. They name the tools
+//! and are built for Linux by zig and for Windows by MinGW; nothing is locked for that.
 
 use std::fs;
 
 use crate::workspace::{Copy, events};
 
-const LINUX: &str = "x86_64-unknown-linux-gnu";
-
-/// The image below with libclang and CMake, and the variables that their users look for.
-const RECIPE: &str = r#"summary = "base with libclang and CMake"
-suite = "trixie"
-architecture = "amd64"
-from = "base"
-packages = ["cmake", "libclang-common-19-dev", "libclang1-19", "ninja-build"]
-without = [{ package = "procps", why = "for people at a terminal" }]
-drop = [
-    "usr/bin/ccmake",
-    "usr/bin/cpack",
-    "usr/bin/ctest",
-    "usr/share/bash-completion",
-    "usr/share/cmake-*/Help",
-    "usr/share/doc",
-    "usr/share/locale",
-    "usr/share/man",
-]
-keep = ["usr/share/doc/*/copyright"]
-
-[env]
-CMAKE_GENERATOR = "Ninja"
-LIBCLANG_PATH = "/usr/lib/llvm-19/lib"
-# The headers that zig compiles against, and the floor that it links for.
-BINDGEN_EXTRA_CLANG_ARGS_x86_64_unknown_linux_gnu = """
--D__GLIBC_MINOR__=17 -isystem /usr/lib/zig/lib/libc/include/x86-linux-gnu \
--isystem /usr/lib/zig/lib/libc/include/generic-glibc \
--isystem /usr/lib/zig/lib/libc/include/x86-linux-any \
--isystem /usr/lib/zig/lib/libc/include/any-linux-any"""
-
-[[toolchain]]
-target = "x86_64-unknown-linux-gnu"
-crt = "glibc-2.17"
-linker = { name = "zig", command = ["zig", "version"] }
-"#;
+const TARGETS: [&str; 2] = ["x86_64-pc-windows-gnu", "x86_64-unknown-linux-gnu"];
 
 const PLUGIN: &str = r#"
 use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
@@ -127,25 +92,19 @@ fn answer(input: &[u8]) -> String {
     ),
 ];
 
-/// A workspace of the SDK and the two plugins, of which the Linux target is built in `native`.
+/// A workspace of the SDK and the two plugins.
 fn workspace() -> Copy {
     let copy = Copy::of_the_sdk("native");
-    let targets = fs::read_to_string(copy.path("targets.toml")).expect("read");
-    let default = targets.lines().position(|line| line.starts_with("default = ")).expect("default");
-    let targets: Vec<&str> = targets.lines().skip(default + 1).collect();
-    // The list may go on over several lines.
-    let from = targets.iter().position(|line| line.starts_with("[target.")).expect("a target");
-    let targets = targets[from..].join("\n").replacen("image = \"base\"", "image = \"native\"", 1);
-    copy.write("targets.toml", &format!("default = [\"{LINUX}\"]\n\n{targets}\n"));
-    copy.write("docker/native.toml", RECIPE);
-    for (name, dependency) in [
+    for (name, dependency, tool) in [
         (
             "with-bindgen",
             "bindgen = { version = \"0.72\", default-features = false, features = [\"runtime\"] }",
+            "libclang",
         ),
-        ("with-cmake", "cmake = \"0.1\""),
+        ("with-cmake", "cmake = \"0.1\"", "cmake"),
     ] {
-        copy.plugin(name, &format!("[build-dependencies]\n{dependency}\n"));
+        let metadata = format!("[package.metadata.keyway]\ntools = [\"{tool}\"]\n");
+        copy.plugin(name, &format!("[build-dependencies]\n{dependency}\n\n{metadata}"));
     }
     for (path, text) in FILES {
         let more = if path.ends_with("lib.rs") { PLUGIN } else { "" };
@@ -158,15 +117,41 @@ fn workspace() -> Copy {
 fn bindgen_and_cmake_find_what_they_need() {
     let copy = workspace();
     copy.resolve();
-    copy.xtask(&["images", "lock", "native", "--engine", "sandbox"]);
-    let built = events(copy.xtask(&["build-plugins", "--engine", "sandbox"]));
-    assert_eq!(built.iter().filter(|event| event["event"] == "artifact").count(), 2, "{built:#?}");
+    let built = events(copy.xtask(&[
+        "build-plugins",
+        "--engine",
+        "sandbox",
+        "--target",
+        TARGETS[0],
+        "--target",
+        TARGETS[1],
+    ]));
+    assert_eq!(built.iter().filter(|event| event["event"] == "artifact").count(), 4, "{built:#?}");
     for (plugin, answer) in [("with-bindgen", "5 of 24"), ("with-cmake", "532")] {
         let file = format!("lib{}.so", plugin.replace('-', "_"));
-        let library = copy.path(&format!("dist/{LINUX}/{plugin}/{file}"));
+        let library = copy.path(&format!("dist/{}/{plugin}/{file}", TARGETS[1]));
         let library = library.to_str().expect("UTF-8");
         copy.xtask(&["gate", library]);
         let output = copy.command(&["run-plugin", library, "call", "hello"]).read();
         assert_eq!(output.expect("admitted and called"), answer, "{plugin}");
+        let name = plugin.replace('-', "_");
+        let manifest = format!("dist/{}/{plugin}/{name}.dll.manifest.json", TARGETS[0]);
+        let manifest = copy.path(&manifest);
+        let manifest = fs::read_to_string(manifest).expect("read");
+        assert!(manifest.contains("\"mingw + cmake + libclang\""), "{manifest}");
     }
+    // Without the tool the build fails, and the hint is the lines that bring it.
+    let cargo = copy.path("plugins/with-cmake/Cargo.toml");
+    let text = fs::read_to_string(&cargo).expect("read");
+    fs::write(&cargo, text.replace("tools = [\"cmake\"]", "tools = []")).expect("write");
+    let output = copy
+        .command(&["build-plugins", "--engine", "sandbox", "--target", TARGETS[1]])
+        .unchecked()
+        .stderr_capture()
+        .run()
+        .expect("started");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("the build script of `with-cmake` needs `cmake`"), "{stderr}");
+    assert!(stderr.contains("\ntools = [\"cmake\", \"libclang\"]\n"), "{stderr}");
 }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use keyway_cases::Expected;
 use keyway_manifest::{Digest, Source};
 use keyway_xtask::artifact::Artifact;
+use keyway_xtask::build::trial::Trial;
 use keyway_xtask::build::{Build, Work};
 use keyway_xtask::cache::Cache;
 use keyway_xtask::container::{Access, Mount};
@@ -16,15 +18,15 @@ use keyway_xtask::dist::Entry;
 use keyway_xtask::engine::{Engine, EngineError, Sandbox, Stream};
 use keyway_xtask::image::Images;
 use keyway_xtask::jobs::Jobs;
-use keyway_xtask::placement::Placement;
+use keyway_xtask::package_id::PackageId;
 use keyway_xtask::plan::{Plan, Step, Wanted};
 use keyway_xtask::run::Folders;
-use keyway_xtask::runner;
+use keyway_xtask::runner::{Round, Subject};
 use keyway_xtask::shell::Shell;
-use keyway_xtask::survey::{Rebuild, Survey};
+use keyway_xtask::survey::{Ground, Rebuild, Survey};
 use keyway_xtask::targets::{Paths, TargetSet};
 use keyway_xtask::vendor;
-use keyway_xtask::workspace::Workspace;
+use keyway_xtask::workspace::{Purpose, Workspace};
 use serde_json::Value;
 
 use crate::BUILT;
@@ -52,18 +54,18 @@ fn check(target: &str) {
     let selected = targets.select(&[target.to_owned()]).expect("a target");
     let Plan { steps, .. } = survey.plan(&selected, &[], Rebuild::Stale).expect("a plan");
     let step = &steps[0];
-    let runner = step.target.spec.runner.clone().expect("it can be run here");
-    let is_windows = runner.paths == Paths::Windows;
     let build = Build::new(&workspace, &cache, &images, &engine, None, &shell);
-    let vendored =
-        vendor::vendor(&workspace, survey.inputs.lock, &cache, &shell).expect("the crates");
-    let program = build
-        .program(step, "keyway-host", "keyway-host", &vendored, &survey.inputs.placement)
-        .expect("a program");
+    let crates = survey.crates(Purpose::Trial);
+    let vendored = vendor::vendor(&workspace, &crates, &cache, &shell).expect("the crates");
+    let trial = Trial { limit: Duration::from_secs(120) };
+    let ground = survey.ground();
+    let host = build.host(step, &vendored, &ground, trial).expect("a host program");
 
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let canary = canary(&build, step, &vendored, folder.path());
-    let other = BUILT.path(&format!("dist/{target}/greet/greet.manifest.json"));
+    let is_windows = host.runner.paths == Paths::Windows;
+    let canary = canary(&build, step, &vendored, &ground, folder.path());
+    let library = if is_windows { "greet.dll" } else { "libgreet.so" };
+    let other = BUILT.path(&format!("dist/{target}/greet/{library}.manifest.json"));
     let out = folder.path().join("cases");
     fs::create_dir(&out).expect("create");
     let mut cases = keyway_cases::write(&canary.0, &canary.1, &other, &out).expect("cases");
@@ -71,9 +73,6 @@ fn check(target: &str) {
     cases.retain(|case| !is_windows || !case.unix_only);
     assert!(cases.len() > 20, "{} cases", cases.len());
 
-    let image = images
-        .ensure(runner.image.as_deref().unwrap_or(&step.image.name), &build.engine, &shell)
-        .expect("an image");
     let nest = folder.path().join("nest");
     fs::create_dir(&nest).expect("create");
     // A folder that nobody else may write is what the gate asks for.
@@ -86,7 +85,8 @@ fn check(target: &str) {
             manifest: String::new(),
             sha256: Digest::of(""),
         };
-        let mut command = runner::command(&runner, &program, folder.path(), &[&entry]);
+        let subject = Subject { entry: &entry, toolchain: step.toolchain.hash, plugin: None };
+        let mut command = host.command(folder.path(), subject, Round::Unloaded);
         // `exercise` takes a folder for what is in it; here a folder is a case of its own.
         for word in command.argv.iter_mut().filter(|word| *word == "exercise") {
             *word = "call".into();
@@ -97,7 +97,7 @@ fn check(target: &str) {
         let inside = if is_windows { "Z:\\nest\\song" } else { "/nest/song" };
         command.env.insert("KEYWAY_CANARY".to_owned(), inside.to_owned());
         let mut lines = Vec::new();
-        let ended = engine.run(&image, &command, &mut |stream, line| {
+        let ended = engine.run(&host.image, &command, &mut |stream, line| {
             if stream == Stream::Stdout {
                 lines.push(line.trim_end_matches('\r').to_owned());
             }
@@ -139,31 +139,34 @@ fn canary(
     build: &Build<'_>,
     step: &Step,
     vendored: &vendor::Vendored,
+    ground: &Ground,
     folder: &Path,
 ) -> (PathBuf, PathBuf) {
     let mut of_canary = step.clone();
-    of_canary.packages = vec!["canary".to_owned()];
-    let placement = Placement::new(build.workspace.root(), &[]);
+    let its_folder = Path::new("/work/crates/host/tests/canary");
+    let package = PackageId::in_folder(its_folder, "canary", "0.1.0");
+    of_canary.packages = vec![package.clone()];
     let jobs = Jobs::alone(build.n_jobs);
-    let work = Work { vendored, jobs: &jobs, placement: &placement };
+    let work = Work { vendored, jobs: &jobs, ground };
     let argv = of_canary.cargo(jobs.n_jobs());
     let image =
         build.images.ensure(&step.image.name, &build.engine, build.shell).expect("an image");
     let built = build.cargo(&of_canary, &image, argv, work).expect("the canary compiles");
     let state = build.workspace.state_dir();
     let image = step.image.manifest.short();
+    let target = format!("{image}-{}", step.target.triple);
     let folders = Folders {
-        placement: placement.clone(),
-        target: state.join("build").join(&image),
+        placement: ground.placement.clone(),
+        target: state.join("build").join(target),
         cargo: state.join("cargo").join(&image),
         zig: PathBuf::new(),
     };
     let artifact =
-        Artifact::read("canary", &built.libraries["canary"], &folders).expect("a library");
+        Artifact::read("canary", &built.libraries[&package], &folders).expect("a library");
     let mut wanted: Wanted = step.artifacts[0].clone();
     wanted.plugin.name = "canary".to_owned();
     let nothing = Digest::of("");
-    let source = Source { commit: None, dirty: false, tree: nothing, lock: nothing };
+    let source = Source { commit: None, dirty: None, tree: Some(nothing), lock: Some(nothing) };
     let manifest = describe::manifest(step, &wanted, &artifact, source).expect("a manifest");
     let home = folder.join("canary");
     fs::create_dir(&home).expect("create");

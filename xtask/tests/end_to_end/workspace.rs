@@ -100,9 +100,14 @@ impl Copy {
 
     /// Deletes what a daemon keeps of the copy.
     pub(crate) fn delete_volumes(&self) {
+        Self::delete_volumes_of(&self.root);
+    }
+
+    /// Deletes what a daemon keeps of folders below `root`.
+    pub(crate) fn delete_volumes_of(root: &Path) {
         let format = "{{.Name}} {{.Label \"keyway.folder\"}}";
         let list = duct::cmd!("docker", "volume", "ls", "--format", format).read().expect("a list");
-        let root = self.root.to_str().expect("UTF-8");
+        let root = root.to_str().expect("UTF-8");
         let ours = list.lines().filter_map(|line| line.split_once(' '));
         for (volume, _) in ours.filter(|(_, folder)| folder.starts_with(root)) {
             let rm = duct::cmd!("docker", "volume", "rm", "--force", volume);

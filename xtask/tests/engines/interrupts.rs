@@ -141,6 +141,24 @@ fn nothing_is_left_running() {
     }
 }
 
+#[test]
+fn a_command_that_takes_too_long_is_ended() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    for (engine, running) in fixture.engines() {
+        let mark = format!("mark-{}-{}-long", std::process::id(), engine.replace(' ', "-"));
+        let mut command = probe(&["wait", &mark]);
+        command.limit = Some(Duration::from_secs(1));
+        let (stdout, _, ended) = run(&*running, &image, &command);
+        assert_eq!(stdout, "ready\n", "{engine}");
+        let error = ended.unwrap_err();
+        let expected = format!("`probe wait {mark}` did not end within 1s\n  | ready");
+        assert_eq!((error.to_string(), error.exit()), (expected, Exit::Failed), "{engine}");
+        wait_until_none_is_left(engine, &mark);
+        run(&*running, &image, &probe(&["look"])).2.unwrap();
+    }
+}
+
 /// With no child to wait for, the first signal ends the process.
 #[test]
 fn between_commands_a_signal_ends_the_process() {

@@ -26,6 +26,8 @@ fn command() -> Command {
             mount("/cache/target".as_ref(), "/work/target", Access::ReadWrite),
             mount("/home/me/a, b".as_ref(), "/work", Access::ReadOnly),
         ],
+        limit: None,
+        hidden: Vec::new(),
     }
 }
 

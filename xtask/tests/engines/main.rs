@@ -15,7 +15,7 @@ mod warm;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use keyway_xtask::container::Access;
+use keyway_xtask::container::{Access, Command};
 use keyway_xtask::engine::{EngineError, Folders, Status};
 use keyway_xtask::failure::{Diagnose, Exit, Failure};
 
@@ -208,6 +208,49 @@ fn a_command_that_can_not_start_is_told_from_one_that_failed() {
             let text = Failure::from(error).to_string();
             let start = format!("{}: could not start `", engine.name());
             assert!(text.starts_with(&start) && !text.contains('\n'), "{text}");
+        }
+    }
+}
+
+/// A build must not differ between a clone, a working tree, and an archive of one commit.
+#[test]
+fn a_repository_is_not_seen_and_all_else_is() {
+    let fixture = Fixture::new();
+    let image = fixture.probe();
+    let work = fixture.path().join("work");
+    for file in [".git/HEAD", "sub/.git", "sub/deep/text", "sub/other/text", "text", "folder/text"]
+    {
+        let path = work.join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, file).unwrap();
+    }
+    std::os::unix::fs::symlink("folder/text", work.join("link")).unwrap();
+    for (label, engine) in fixture.engines() {
+        let with = |args: &[&str]| Command {
+            mounts: vec![mount(&work, "/work", Access::ReadOnly)],
+            hidden: vec![work.join(".git"), work.join("sub/.git")],
+            ..probe(args)
+        };
+        let read = |path: &str| run(&*engine, &image, &with(&["read", path]));
+        for (path, text) in [
+            ("text", "text"),
+            ("folder/text", "folder/text"),
+            ("link", "folder/text"),
+            ("sub/deep/text", "sub/deep/text"),
+            ("sub/other/text", "sub/other/text"),
+        ] {
+            assert_eq!(read(&format!("/work/{path}")).0, format!("{text}\n"), "{label}: {path}");
+        }
+        for path in [".git/HEAD", "sub/.git"] {
+            assert!(read(&format!("/work/{path}")).2.is_err(), "{label}: {path}");
+        }
+        let (stdout, _, result) = run(&*engine, &image, &with(&["look", "/work", "/work/sub"]));
+        result.unwrap();
+        for folder in ["/work", "/work/sub"] {
+            assert!(
+                stdout.contains(&format!("write {folder}: ReadOnlyFilesystem")),
+                "{label}: {stdout}"
+            );
         }
     }
 }

@@ -25,21 +25,7 @@ fn main() {
         }
         "write" => fs::write(&args[2], "written inside").unwrap(),
         "read" => print!("{}", fs::read_to_string(&args[2]).unwrap()),
-        // As the host program does: events, for a path a line, and an end that does not fit them.
-        "--json" => {
-            for path in &args[3..] {
-                let end = match () {
-                    () if path.contains("crash") => process::abort(),
-                    () if path.contains("silent") => continue,
-                    () if path.contains("refused") => {
-                        r#"verdict","admitted":false,"refusals":[{"code":"KW203","found":"x"}]"#
-                    }
-                    () if path.contains("failed") => r#"failure","message":"it broke""#,
-                    () => r#"exercise","plugin":"x","calls":3"#,
-                };
-                println!("a plugin prints this\n{{\"path\":\"{path}\",\"event\":\"{end}}}\r");
-            }
-        }
+        "--json" => exercise(&args[args.len() - 2], &args[args.len() - 1]),
         // As the test harness of the standard library does.
         "unit" => {
             println!("running 4 tests\r");
@@ -62,6 +48,38 @@ fn main() {
             thread::sleep(Duration::from_secs(600));
         }
         other => panic!("no such mode: {other}"),
+    }
+}
+
+/// What the host program does with a plugin: events, and an end that the plugin's name asks for.
+fn exercise(round: &str, path: &str) {
+    let event = |event: &str| println!("{{\"path\":\"{path}\",\"event\":\"{event}}}\r");
+    let has = |what: &str| path.contains(what);
+    event(r#"doing","what":"it was loaded""#);
+    if has("prints-a-part") {
+        print!("half a line, then ");
+    } else if has("prints") {
+        println!("a plugin prints this");
+    }
+    if has("crash") || (has("second") && round == "exercise-again") {
+        process::abort();
+    } else if has("silent") {
+        return;
+    } else if has("refused") {
+        event(r#"verdict","admitted":false,"refusals":[{"code":"KW203","found":"x"}]"#);
+        process::exit(3);
+    } else if has("failed") {
+        event(r#"failure","message":"it broke""#);
+        process::exit(1);
+    }
+    event(r#"exercise","plugin":"x","calls":3,"errors":1"#);
+    if has("at-exit") {
+        eprintln!("in a destructor");
+        process::abort();
+    } else if has("status") {
+        process::exit(5);
+    } else if has("hangs") {
+        thread::sleep(Duration::from_secs(600));
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
@@ -177,10 +178,13 @@ fn where_the_daemon_sees_other_files() {
     let work = fixture.path().join("work");
     fs::create_dir(&work).unwrap();
     fs::write(work.join("text"), "only here").unwrap();
+    let said = engine.description();
+    assert!(!said.contains("mounted") && !said.contains("copied"), "nobody knows yet: {said}");
     let mut command = probe(&["read", "/work/text"]);
     command.mounts = vec![mount(&work, "/work", Access::ReadOnly)];
     assert_eq!(run(&engine, &fixture.probe(), &command).0, "only here\n");
     assert_eq!(engine.capabilities().folders, Folders::Copied);
+    assert!(engine.description().ends_with(", files are copied)"), "{}", engine.description());
     println!("files were sent");
 }
 
@@ -215,6 +219,75 @@ fn from_within_a_container_files_are_sent() {
     assert!(output.status.success() && said.contains("files were sent"), "{said}\n{error}");
 }
 
+/// Where the workspace of a job lies that runs in a container.
+const BUILDS: &str = "/builds";
+const JOB: &str = "remote::where_only_temporary_files_are_shared";
+
+/// A job's process in a container with the daemon's socket. As a test of its own, it does nothing.
+#[test]
+fn where_only_temporary_files_are_shared() {
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
+    // In `/tmp`, which the daemon sees too.
+    let fixture = Fixture::new();
+    let service = Service::find(Client::of(Kind::Docker)).unwrap();
+    assert!(service.is_guess, "a socket in a container says nothing of its daemon");
+    let shell = Shell::silent();
+    let engine = Containers::new(service, Owner::this_process(), fixture.cache(), &shell);
+    let image = fixture.probe();
+    let (shared, work) = (fixture.path().join("shared"), Path::new(BUILDS).join("work"));
+    for (folder, text) in [(&shared, "seen by both"), (&work, "only here")] {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("text"), text).unwrap();
+    }
+    let of = |mounts: &[(&Path, &str)]| {
+        let mut command = probe(&["read", "/work/text"]);
+        let mounts = mounts.iter().map(|(host, guest)| mount(host, guest, Access::ReadOnly));
+        command.mounts = mounts.collect();
+        run(&engine, &image, &command)
+    };
+    // What is asked first has no word in what is asked next.
+    assert_eq!(of(&[(&shared, "/work")]).0, "seen by both\n");
+    assert_eq!(engine.capabilities().folders, Folders::Mounted);
+    let (said, _, ended) = of(&[(&work, "/work"), (&shared, "/shared")]);
+    assert_eq!(said, "only here\n", "{ended:?}");
+    assert_eq!(engine.capabilities().folders, Folders::Copied);
+    println!("files were sent");
+}
+
+/// Docker in a container whose `/tmp` is the machine's, and whose workspace is not: what many services
+/// run jobs in.
+#[test]
+fn a_job_that_shares_nothing_but_temporary_files() {
+    let fixture = Fixture::new();
+    let Some(docker) = fixture.docker() else { return };
+    let image = docker.prepare(&fixture.probe()).unwrap();
+    let program = fixture.path().join("probe");
+    fs::write(&program, fixture.program()).unwrap();
+    let test = std::env::current_exe().unwrap();
+    let folder = |path: &Path| path.parent().unwrap().to_str().unwrap().to_owned();
+    let mut arguments: Vec<String> = ["run", "--rm"].map(str::to_owned).into();
+    let read_only = ["/bin", "/etc", "/lib", "/lib64", "/usr"].map(str::to_owned);
+    let read_only = read_only.into_iter().chain([folder(&program), folder(&test)]);
+    arguments
+        .extend(read_only.flat_map(|path| ["--volume".to_owned(), format!("{path}:{path}:ro")]));
+    for shared in ["/tmp", "/var/run/docker.sock"] {
+        arguments.extend(["--volume".to_owned(), format!("{shared}:{shared}")]);
+    }
+    arguments.extend(["--tmpfs".to_owned(), format!("{BUILDS}:exec")]);
+    for variable in [format!("{ROLE}=1"), format!("{PROGRAM}={}", program.display())] {
+        arguments.extend(["--env".to_owned(), variable]);
+    }
+    arguments.push(image.location.to_str().unwrap().to_owned());
+    arguments.push(test.to_str().unwrap().to_owned());
+    arguments.extend(["--exact", JOB, "--nocapture"].map(str::to_owned));
+    let output = std::process::Command::new("docker").args(arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("files were sent"), "{said}\n{error}");
+}
+
 /// The daemon does see these.
 #[test]
 fn a_guess_that_holds() {
@@ -226,7 +299,13 @@ fn a_guess_that_holds() {
     service.is_guess = true;
     let shell = Shell::silent();
     let engine = Containers::new(service, Owner::this_process(), fixture.cache(), &shell);
-    run(&engine, &fixture.probe(), &probe(&["look"])).2.unwrap();
+    let image = fixture.probe();
+    assert_eq!(engine.capabilities().folders, Folders::Copied, "nothing was tried yet");
+    run(&engine, &image, &probe(&["look"])).2.unwrap();
+    fs::write(fixture.path().join("text"), "here").unwrap();
+    let mut command = probe(&["read", "/work/text"]);
+    command.mounts = vec![mount(fixture.path(), "/work", Access::ReadOnly)];
+    assert_eq!(run(&engine, &image, &command).0, "here\n");
     assert_eq!(engine.capabilities().folders, Folders::Mounted);
 }
 

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use keyway_manifest::Digest;
 use keyway_xtask::container::Command;
 use keyway_xtask::dist::Entry;
 use keyway_xtask::placement::Placement;
 use keyway_xtask::run::Tests;
-use keyway_xtask::runner::{self, Outcome, unit};
+use keyway_xtask::runner::{self, Host, Outcome, Round, Subject, unit};
 use keyway_xtask::shell::Shell;
 use keyway_xtask::targets::{Paths, Runner, TargetSet};
 use snapbox::{assert_data_eq, str};
@@ -20,13 +21,19 @@ fn entry(target: &str, plugin: &str, library: &str) -> Entry {
         target: target.parse().unwrap(),
         plugin: plugin.to_owned(),
         library: format!("{target}/{plugin}/{library}"),
-        manifest: format!("{target}/{plugin}/{plugin}.manifest.json"),
+        manifest: format!("{target}/{plugin}/{library}.manifest.json"),
         sha256: Digest::of(plugin),
     }
 }
 
-fn command(runner: &Runner, program: &str, entry: &Entry) -> String {
-    show(&runner::command(runner, Path::new(program), Path::new("/work/dist"), &[entry]))
+fn subject(entry: &Entry) -> Subject<'_> {
+    Subject { entry, toolchain: Digest::of("toolchain"), plugin: None }
+}
+
+fn command(runner: Runner, program: &str, entry: &Entry, round: Round) -> String {
+    let image = Fixture::new().image(Vec::new());
+    let host = Host { runner, image, program: program.into(), limit: Duration::from_secs(120) };
+    show(&host.command(Path::new("/work/dist"), subject(entry), round))
 }
 
 fn show(command: &Command) -> String {
@@ -42,10 +49,10 @@ fn show(command: &Command) -> String {
 fn natively() {
     let entry = entry("x86_64-unknown-linux-gnu", "greet", "libgreet.so");
     assert_data_eq!(
-        command(&Runner::default(), "/target/release/keyway-host", &entry),
+        command(Runner::default(), "/target/debug/keyway-host", &entry, Round::Unloaded),
         str![[r#"
-/host/keyway-host --json exercise /dist/x86_64-unknown-linux-gnu/greet/libgreet.so
-ReadOnly /target/release -> /host
+/host/keyway-host --json --trust [..] exercise /dist/x86_64-unknown-linux-gnu/greet/libgreet.so
+ReadOnly /target/debug -> /host
 ReadOnly /work/dist -> /dist
 "#]]
     );
@@ -63,10 +70,10 @@ fn wine() -> Runner {
 fn under_wine() {
     let entry = entry("x86_64-pc-windows-gnu", "greet", "greet.dll");
     assert_data_eq!(
-        command(&wine(), "/target/release/keyway-host.exe", &entry),
+        command(wine(), "/target/debug/keyway-host.exe", &entry, Round::Loaded),
         str![[r#"
-keyway-wine Z:/host/keyway-host.exe --json exercise Z:/dist/x86_64-pc-windows-gnu/greet/greet.dll
-ReadOnly /target/release -> /host
+keyway-wine Z:/host/keyway-host.exe --json --trust [..] exercise-again Z:/dist/x86_64-pc-windows-gnu/greet/greet.dll
+ReadOnly /target/debug -> /host
 ReadOnly /work/dist -> /dist
 "#]]
     );
@@ -80,7 +87,7 @@ fn unit_tests_see_the_sources_where_they_were_built() {
     };
     let program = Path::new("/state/debug/deps/greet-1.exe");
     let placement = Placement::new(Path::new("/home/ws"), &[]);
-    let command = unit::command(&wine(), &tests, program, &placement);
+    let command = unit::command(&wine(), &tests, program, &placement, &[]);
     assert_eq!(command.workdir, Path::new("/work/plugins/greet"));
     assert_eq!(command.env["CARGO_MANIFEST_DIR"], r"Z:\work\plugins\greet");
     assert_data_eq!(
@@ -128,37 +135,52 @@ fn what_can_not_run_here_is_said() {
 /// The host program is replaced by one that ends as no good one does; good ones are run on real
 /// plugins by `test-plugins`.
 #[test]
-fn every_plugin_has_an_outcome() {
+fn a_plugin_passes_only_if_its_hosts_end_well() {
     let fixture = Fixture::new();
-    let image = fixture.probe();
     let program = fixture.path().join("host/keyway-host");
     fs::create_dir(program.parent().unwrap()).unwrap();
     fs::write(&program, fixture.program()).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&program, mode).unwrap();
-    let target = "x86_64-unknown-linux-gnu";
-    let run = |names: &[&str]| {
-        let entries: Vec<_> = names.iter().map(|name| entry(target, name, "lib.so")).collect();
-        let entries: Vec<_> = entries.iter().collect();
-        let engine = fixture.sandbox();
-        let shell = Shell::silent();
-        runner::run(&engine, &image, &Runner::default(), &program, fixture.path(), &entries, &shell)
-            .unwrap()
+    let (engine, image) = (fixture.sandbox(), fixture.probe());
+    let limit = Duration::from_secs(1);
+    let host = Host { runner: Runner::default(), image, program, limit };
+    let run = |name: &str| {
+        let entry = entry("x86_64-unknown-linux-gnu", name, "lib.so");
+        host.try_out(&engine, fixture.path(), subject(&entry), &Shell::silent()).unwrap()
     };
-    assert_eq!(
-        run(&["good", "refused", "silent", "failed"]),
-        [
-            Outcome::Passed { calls: 3 },
-            Outcome::Refused { codes: vec!["KW203".to_owned()] },
-            Outcome::Failed { message: "the host program did not say what came of it".to_owned() },
-            Outcome::Failed { message: "it broke".to_owned() },
-        ]
+    let message = |name: &str| match run(name) {
+        Outcome::Failed { message } => message,
+        other => panic!("{name}: {other:?}"),
+    };
+    // Two rounds of three calls each.
+    assert_eq!(run("good"), Outcome::Passed { calls: 6, errors: 2 });
+    assert_eq!(run("refused"), Outcome::Refused { codes: vec!["KW203".to_owned()] });
+    let messages = [
+        "failed",
+        "crash",
+        "second",
+        "silent",
+        "at-exit",
+        "status",
+        "hangs",
+        "prints",
+        "prints-a-part",
+    ]
+    .map(|name| format!("{name}: {}", message(name)));
+    assert_data_eq!(
+        messages.join("\n"),
+        str![[r#"
+failed: it broke
+crash: its host was killed by signal 6 when it was loaded
+second: its host was killed by signal 6 when it was loaded
+silent: its host ended early, with status 0, when it was loaded
+at-exit: its host was killed by signal 6 at its end, after the plugin was unloaded
+  | in a destructor
+status: its host failed with status 5 at its end, after the plugin was unloaded
+hangs: its host was stopped after 1s, at its end, after the plugin was unloaded
+prints: it wrote to standard output, which is its host's: `a plugin prints this`
+prints-a-part: it wrote to standard output, which is its host's: `half a line, then {"path":"/dist/x86_64-unknown-linux-gnu/prints-a-part/lib.so","event":"exercise","plugin":"x","calls":3,"errors":1}`
+"#]]
     );
-    // What was told before the crash stands; what comes after it did not pass.
-    let [good, crash, after] = &run(&["good", "crash", "after"])[..] else { panic!() };
-    assert_eq!(*good, Outcome::Passed { calls: 3 });
-    for outcome in [crash, after] {
-        let Outcome::Failed { message } = outcome else { panic!("{outcome:?}") };
-        assert!(message.contains("was killed by signal 6"), "{message}");
-    }
 }

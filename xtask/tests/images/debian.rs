@@ -164,13 +164,13 @@ impl World {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs what must succeed and gives its standard output.
+    /// Runs what must succeed and gives its standard output, without the time that it took.
     #[track_caller]
     pub(crate) fn succeed(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{stderr}");
-        String::from_utf8(output.stdout).unwrap()
+        without_time(&output)
     }
 
     /// Runs what must fail with `status` and gives its standard error, with this world's places
@@ -183,6 +183,16 @@ impl World {
         let place = self.path().to_string_lossy();
         stderr.replace(place.as_ref(), "[WORLD]").replace(&self.server.url(""), "[SERVER]/")
     }
+}
+
+/// What a command wrote, as it is however long it took.
+pub(crate) fn without_time(output: &Output) -> String {
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    let lines = stdout.lines().map(|line| match line.split_once(",\"seconds\":") {
+        Some((before, _)) => format!("{before}}}\n"),
+        None => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// The text of a release file.

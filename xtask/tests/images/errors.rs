@@ -64,6 +64,18 @@ fn recipes() {
         str!["`[WORLD]/recipes/a.toml`: file source `../x` is no plain relative path"],
     );
     check(
+        "[[folder]]\npath = \"/x\"\nsource = \"x\"\n",
+        str!["`[WORLD]/recipes/a.toml`: folder path `/x` is no plain relative path"],
+    );
+    check(
+        "[[folder]]\npath = \"x\"\nsource = \"..\"\n",
+        str!["`[WORLD]/recipes/a.toml`: folder source `..` is no plain relative path"],
+    );
+    check(
+        "[[folder]]\npath = \"x\"\nsource = \"nowhere\"\n",
+        str!["could not read `[WORLD]/recipes/nowhere` of the recipe of image `a`"],
+    );
+    check(
         "[[toolchain]]\ntarget = \"a-b\"\ncrt = \"x\"\nlinker = { name = \"ld\", command = [] }\n",
         str!["`[WORLD]/recipes/a.toml`: toolchain `a-b` names no command for its linker"],
     );
@@ -136,6 +148,42 @@ fn an_edited_file_of_a_recipe_is_noticed_and_other_line_ends_are_not() {
     images(&world).locked("a").unwrap();
     write("two\n");
     check_locked(&world, "a", str!["the recipe of image `a` was edited after it was locked"]);
+}
+
+#[test]
+fn an_edited_added_or_renamed_file_of_a_folder_is_noticed() {
+    let world = World::new();
+    world.recipe("a", "[[folder]]\npath = \"usr/lib/x\"\nsource = \"x\"\n");
+    let path = |name: &str| world.recipes().join("x").join(name);
+    let edited = || {
+        check_locked(&world, "a", str!["the recipe of image `a` was edited after it was locked"]);
+    };
+    fs::create_dir_all(path("deep/er")).unwrap();
+    fs::write(path("one"), "1\n").unwrap();
+    fs::write(path("deep/er/two"), "2\n").unwrap();
+    world.succeed(&["lock", "a"]);
+    fs::write(path("one"), "1\r\n").unwrap();
+    images(&world).locked("a").unwrap();
+    fs::write(path("one"), "3\n").unwrap();
+    edited();
+    fs::write(path("one"), "1\n").unwrap();
+    images(&world).locked("a").unwrap();
+    fs::write(path("three"), "").unwrap();
+    edited();
+    fs::rename(path("three"), path("deep/three")).unwrap();
+    edited();
+    fs::remove_file(path("deep/three")).unwrap();
+    images(&world).locked("a").unwrap();
+
+    // Every file is in the image, below the folder's path there.
+    let layer = fs::read_dir(world.path().join("cache/layers")).unwrap().next().unwrap().unwrap();
+    let mut archive = tar::Archive::new(fs::File::open(layer.path()).unwrap());
+    let names = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string());
+    let names: Vec<_> = names.filter(|name| !name.ends_with('/')).collect();
+    assert_eq!(names, ["usr/lib/x/deep/er/two", "usr/lib/x/one"]);
 }
 
 #[test]
@@ -243,6 +291,27 @@ impl Runner for Fails {
     }
 }
 
+/// A runner that links build scripts, as for every standard library, and fails at all else.
+struct FailsAtStd;
+
+impl Runner for FailsAtStd {
+    fn run(&self, image: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if links_build_scripts(command)? { Ok(()) } else { Fails.run(image, command) }
+    }
+}
+
+/// Whether this is the link of build scripts; what it leaves is then there.
+fn links_build_scripts(command: &Command) -> std::io::Result<bool> {
+    let is_it = command.argv.iter().any(|word| word.to_string_lossy().contains("build scripts"));
+    let is_it = is_it && !command.argv[2].to_string_lossy().contains("build-std");
+    if is_it {
+        let folder = command.mounts[0].host.join("zig/cache/o/11aa");
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("libc.so.6"), "")?;
+    }
+    Ok(is_it)
+}
+
 /// A runner whose commands succeed and write nothing.
 struct Silent;
 
@@ -257,6 +326,9 @@ pub(crate) struct Writes(pub(crate) &'static [(&'static str, &'static str)]);
 
 impl Runner for Writes {
     fn run(&self, _: &Image, command: &Command) -> Result<(), Box<dyn Error + Send + Sync>> {
+        if links_build_scripts(command)? {
+            return Ok(());
+        }
         let out = &command.mounts[0].host;
         for (path, text) in self.0 {
             let path = out.join(path);
@@ -282,6 +354,11 @@ fn a_standard_library_that_does_not_compile() {
     let world = World::new();
     world.recipe("a", STD);
     let error = lock(&world, &Fails).unwrap_err();
+    snapbox::assert_data_eq!(
+        error.to_string(),
+        str!["could not link a build script of standard libraries"]
+    );
+    let error = lock(&world, &FailsAtStd).unwrap_err();
     assert_eq!(error.exit(), Exit::Failed);
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -102,12 +102,12 @@ impl Workbench {
     }
 
     pub(crate) fn open(&self, bytes: &[u8]) -> Result<Member, MemberError> {
-        deb::open(&self.put("p.deb", bytes), "p 1", self.0.path(), 1 << 20)
+        deb::open(&self.put("p.deb", bytes), "p 1", &|_| true, self.0.path(), 1 << 20)
     }
 
     /// A member of these entries, from a package of that name.
     pub(crate) fn member(&self, name: &str, items: &[Item]) -> Member {
         let path = self.put(&format!("{name}.deb"), &package("data.tar", &tar(items)));
-        deb::open(&path, name, self.0.path(), 1 << 20).unwrap()
+        deb::open(&path, name, &|_| true, self.0.path(), 1 << 20).unwrap()
     }
 }

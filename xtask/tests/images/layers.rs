@@ -165,7 +165,8 @@ fn names_architectures_as_oci_does() {
             epoch: EPOCH,
         };
         let config: Value =
-            serde_json::from_slice(&oci::image(description, Vec::new()).config_json).unwrap();
+            serde_json::from_slice(&oci::image(description, Vec::<(String, _)>::new()).config_json)
+                .unwrap();
         config["architecture"].as_str().unwrap().to_owned()
     };
     let known = ["amd64", "arm64", "armhf", "i386", "ppc64el", "riscv64", "s390x"].map(named);

@@ -1,13 +1,15 @@
 //! `images lock`, `build` and `list` as a user runs them, against an archive served here.
 
 use std::fs;
+use std::io::Read as _;
 use std::process::Command;
 
 use keyway_manifest::Digest;
 use serde_json::Value;
+use snapbox::{assert_data_eq, str};
 
 use crate::debian::World;
-use crate::fixture::file;
+use crate::fixture::{file, folder, symlink};
 use crate::server::Route;
 
 /// A base with a file and a link, and an image on top with a wheel.
@@ -61,6 +63,85 @@ fn locks_builds_and_lists() {
     let listed = world.succeed(&["list"]);
     assert!(listed.contains("\"state\":\"built\""), "{listed}");
     assert_eq!(fs::read_dir(world.path().join("cache/tmp/images")).unwrap().count(), 0);
+}
+
+/// What a person sees of `images ACTION`, without times and digests.
+fn said(world: &World, arguments: &[&str]) -> String {
+    let json = world.command(arguments);
+    let mut command = Command::new(json.get_program());
+    command.args(json.get_args().filter(|argument| *argument != "--json"));
+    for (name, value) in json.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let output = command.args(["--color", "never"]).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
+#[test]
+fn says_how_far_it_is_and_what_was_done() {
+    let world = world();
+    assert_data_eq!(
+        said(&world, &["lock"]),
+        str![[r#"
+     Locking base (1 of 2)
+  Assembling base (packages)
+ Downloading 2 packages, 1 MB
+  Assembling base (files)
+      Locked base [..] (1 MB)
+     Locking upper (2 of 2)
+  Assembling upper (packages)
+ Downloading 1 package, 1 MB
+      Locked upper [..] (1 MB)
+       Ready keyway/base:[..] (1 MB)
+       Ready keyway/upper:[..] (1 MB)
+    Finished 2 images locked, 1 MB in [..] s
+
+"#]]
+    );
+    assert_data_eq!(
+        said(&world, &["update", "--check"]),
+        str![[r#"
+   Resolving base (1 of 2)
+   Resolving upper (2 of 2)
+    Finished 0 changes to take, 0 files gone, in 2 images in [..] s
+
+"#]]
+    );
+    assert_data_eq!(
+        said(&world, &["verify", "base"]),
+        str![[r#"
+   Verifying base
+  Assembling base (packages)
+  Assembling base (files)
+    Finished 1 verified of 1 image in [..] s
+
+"#]]
+    );
+    assert_data_eq!(
+        said(&world, &["build"]),
+        str![[r#"
+       Ready keyway/base:[..] (1 MB)
+       Ready keyway/upper:[..] (1 MB)
+    Finished 2 images ready, 1 MB in [..] s
+
+"#]]
+    );
+}
+
+/// `images lock | head`: what was asked for is done, and the status says that not all was read.
+#[test]
+fn work_goes_on_without_a_reader() {
+    let world = world();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = world.command(&["lock"]).stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(141), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(world.lock("upper").contains("name = \"extra\""), "both are locked");
 }
 
 #[test]
@@ -134,8 +215,9 @@ fn goes_on_after_a_run_that_was_killed() {
         fs::remove_file(path).unwrap();
     }
     fs::remove_dir_all(cache.join("layers")).unwrap();
-    fs::write(cache.join("tmp/images/layer-x"), "half").unwrap();
-    fs::create_dir(cache.join("tmp/images/run-x")).unwrap();
+    fs::create_dir_all(cache.join("tmp/images/run-x/run-y")).unwrap();
+    fs::write(cache.join("tmp/images/run-x/layer-x"), "half").unwrap();
+    fs::write(cache.join("tmp/images/run-x.lock"), "").unwrap();
     assert_eq!(digests(&world.succeed(&["build"])), locked);
     assert_eq!(fs::read_dir(cache.join("tmp/images")).unwrap().count(), 0);
     let ranges: Vec<String> = world
@@ -256,4 +338,30 @@ fn takes_wheels_from_an_index() {
         "{stderr}"
     );
     assert!(stderr.contains("/simple/zig/` answered 404"), "{stderr}");
+}
+
+#[test]
+fn content_whose_path_was_to_be_dropped_is_there_where_a_link_leads_to() {
+    let mut world = World::new();
+    let (link, place) = (symlink("old", "new"), folder("new"));
+    world.package("links", "1", "", &[link, place]);
+    world.package("moved", "1", "links", &[file("old/tool", "content"), file("old/doc", "text")]);
+    world.publish();
+    world.recipe("a", "packages = [\"moved\"]\ndrop = [\"old/*\", \"new/doc\"]\n");
+    world.succeed(&["lock", "a"]);
+
+    let layers = fs::read_dir(world.path().join("cache/layers")).unwrap();
+    let mut found = Vec::new();
+    for layer in layers {
+        let mut archive = tar::Archive::new(fs::File::open(layer.unwrap().path()).unwrap());
+        for entry in archive.entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().display().to_string();
+            let mut content = String::new();
+            entry.read_to_string(&mut content).unwrap();
+            found.push((path, content));
+        }
+    }
+    assert!(found.contains(&("new/tool".into(), "content".into())), "{found:?}");
+    assert!(found.iter().all(|(path, _)| !path.ends_with("doc")), "{found:?}");
 }

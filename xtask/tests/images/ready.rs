@@ -272,21 +272,60 @@ fn a_dockerfiles_bases_are_pinned() {
         "ARG BASE=host.example/a@sha256:HEX\nFROM --platform=linux/amd64 ${BASE}\n",
         "ARG A=a@sha256\nFROM $A:HEX as one\nFROM scratch\nCOPY \\\n  --from=one /x /x\n",
         "FROM ${NONE:-scratch}\n",
+        "# syntax=docker/dockerfile@sha256:HEX\nFROM scratch\n",
+        "# escape=`\nFROM scratch\nCOPY a C:\\\nCOPY b `\n c\n",
+        "FROM scratch\nRUN grep --from=busybox x --mount=from=y\n",
+        "FROM scratch\nADD --checksum=sha256:HEX https://host.example/x /x\nADD a.tar /\n",
+        "FROM scratch\nRUN <<EOF cat <<-'END'\necho $X\nEOF\n\tEND\nRUN true\n",
     ] {
         assert_eq!(check(good), Ok(()), "{good}");
     }
     for (bad, line, base) in [
         ("FROM debian\n", 1, "debian"),
+        ("FROM scratch aS one\nFROM one\nFROM two\n", 3, "two"),
+        // What would hide the line from a reader that joins or skips too much.
+        ("FROM scratch\nRUN a \\\\\nFROM debian\n", 3, "debian"),
+        ("# escape=`\nFROM scratch\nRUN a \\\nFROM debian\n", 4, "debian"),
+        ("FROM scratch\nRUN <<EOF\nFROM inside\nEOF\n", 3, "inside"),
+        ("FROM scratch\nRUN <<'E\\'\nx\nE\\\nFROM debian\n", 5, "debian"),
         ("\n# x\nFROM \\\n debian:13\n", 3, "debian:13"),
         ("ARG V=13\nFROM debian:$V\n", 2, "debian:13"),
-        ("FROM scratch\nCOPY --from=busybox:1 /bin /bin\n", 2, "busybox:1"),
-        ("FROM scratch\nRUN --mount=type=bind,from=tools,target=/t true\n", 2, "tools"),
         ("FROM a@sha256:12\n", 1, "a@sha256:12"),
         ("FROM later\nFROM scratch AS later\n", 1, "later"),
     ] {
         let expected =
             format!("`Dockerfile`, line {line}: the base `{base}` is not pinned by digest");
         assert_eq!(check(bad), Err(expected), "{bad}");
+    }
+    for (bad, line, image) in [
+        ("FROM scratch\nCOPY --from=busybox:1 /bin /bin\n", 2, "busybox:1"),
+        ("FROM scratch\nCOPY --from=1 /bin /bin\n", 2, "1"),
+        ("FROM scratch\nRUN --mount=type=bind,from=tools,target=/t true\n", 2, "tools"),
+        ("FROM scratch\nRUN --mount=type=bind,\"From=tools\",target=/t true\n", 2, "tools"),
+        ("ARG A=a@sha256:HEX\nFROM $A\nARG A=b\nCOPY --from=$A /x /x\n", 4, "$A"),
+    ] {
+        let expected =
+            format!("`Dockerfile`, line {line}: the image `{image}` is not pinned by digest");
+        assert_eq!(check(bad), Err(expected), "{bad}");
+    }
+    for (bad, line) in [
+        ("# syntax=docker/dockerfile:1\nFROM scratch\n", 1),
+        ("\u{feff}#Syntax = docker/dockerfile:1\nFROM scratch\n", 1),
+        ("# escape=`\n\n// syntax=docker/dockerfile:1\nFROM scratch\n", 3),
+    ] {
+        let expected = "the frontend `docker/dockerfile:1` is not pinned by digest";
+        assert_eq!(check(bad), Err(format!("`Dockerfile`, line {line}: {expected}")), "{bad}");
+    }
+    for (bad, address) in [
+        ("FROM scratch\nADD https://host.example/x /x\n", "https://host.example/x"),
+        (
+            "FROM scratch\nADD [\"a\", \"git@host.example:a.git\", \"/x\"]\n",
+            "git@host.example:a.git",
+        ),
+        ("FROM scratch\nARG URL\nADD ${URL} /x\n", "${URL}"),
+    ] {
+        let error = check(bad).expect_err(bad);
+        assert!(error.ends_with(&format!("`ADD` of `{address}` has no `--checksum`")), "{error}");
     }
     assert_eq!(check("RUN true\n"), Err("`Dockerfile` has no `FROM`".into()));
 }
@@ -325,6 +364,14 @@ fn a_dockerfile_is_built_and_said_to_be_not_rebuildable() {
     assert_eq!(world.succeed(&["build", "a"]), locked, "what is in the store is used");
     let listed = world.succeed(&["list", "a"]);
     assert!(listed.contains("\"rebuildable\":false"), "{listed}");
+
+    // Built again, other layers might come out; what was locked stays as long as nothing is edited.
+    let before = world.lock("a");
+    let made =
+        || duct::cmd!("docker", "image", "ls", "--quiet", "--filter", "dangling=true").read();
+    let n_made = made().unwrap().lines().count();
+    assert_eq!(world.succeed(&["lock", "a"]), locked);
+    assert_eq!((world.lock("a"), made().unwrap().lines().count()), (before, n_made));
 
     // Elsewhere other layers may come out, and that is said; here docker remembers its own.
     fs::remove_dir_all(world.path().join("cache")).unwrap();

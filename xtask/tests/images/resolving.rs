@@ -130,6 +130,8 @@ fn leaves_out_what_the_recipe_says() {
 fn leaves_out_what_is_below() {
     let lines = ["a 1 Depends: b, c", "b 1", "c 1"];
     assert_eq!(closure(&lines, &["a"], &[], &[("b", "1")]).unwrap(), ["a", "c"]);
+    // Unless it is named, for files that are left out there.
+    assert_eq!(closure(&lines, &["a", "b"], &[], &[("b", "1")]).unwrap(), ["a", "b", "c"]);
     check_error(
         &lines,
         &["a"],

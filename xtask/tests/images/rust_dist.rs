@@ -10,18 +10,18 @@ use keyway_manifest::Digest;
 use keyway_xtask::image::{Lock, rust_installer};
 use tar::{Builder, Header};
 
-use crate::debian::World;
+use crate::debian::{World, without_time};
 use crate::fixture::{self, Item, Workbench, file, hard_link, symlink, xz};
 use crate::server::Route;
 
-const LINUX: &str = "x86_64-unknown-linux-gnu";
-const WINDOWS: &str = "x86_64-pc-windows-gnu";
+pub(crate) const LINUX: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const WINDOWS: &str = "x86_64-pc-windows-gnu";
 /// A compiler as far as an image's record of it goes: it says which it is.
 pub(crate) const RUSTC: &str = "#!/bin/sh\nprintf 'rustc 1.85.0\\nrelease: 1.85.0\\ncommit-hash: 4d91de4e48198da2e33413efdcd9cd2cc0c46688\\nLLVM version: 19.1.7\\n'\n";
 
 /// How a tarball is compressed.
 #[derive(Clone, Copy)]
-enum Compression {
+pub(crate) enum Compression {
     Xz,
     Gzip,
 }
@@ -63,15 +63,15 @@ fn tarball(name: &str, version: &str, triple: &str, files: &[(&str, u32, &str)])
 }
 
 /// A release that `world`'s server has.
-struct Release {
+pub(crate) struct Release {
     version: &'static str,
     compression: Compression,
-    manifest: String,
+    pub(crate) manifest: String,
 }
 
 impl Release {
     /// Rust 1.85.0 for Linux, with a standard library for Windows too.
-    fn serve(world: &World, compression: Compression) -> Self {
+    pub(crate) fn serve(world: &World, compression: Compression) -> Self {
         let mut release = Self { version: "1.85.0", compression, manifest: String::new() };
         release.manifest.push_str("manifest-version = \"2\"\ndate = \"2025-02-20\"\n");
         for package in ["rustc", "cargo", "rust-std", "rust-docs"] {
@@ -104,7 +104,13 @@ impl Release {
         format!("dist/2025-02-20/{name}-{}-{triple}.tar.{ending}", self.version)
     }
 
-    fn add(&mut self, world: &World, name: &str, triple: &str, files: &[(&str, u32, &str)]) {
+    pub(crate) fn add(
+        &mut self,
+        world: &World,
+        name: &str,
+        triple: &str,
+        files: &[(&str, u32, &str)],
+    ) {
         let tar = tarball(name, self.version, triple, files);
         let (bytes, prefix) = match self.compression {
             Compression::Xz => (xz(&tar), "xz_"),
@@ -121,7 +127,7 @@ impl Release {
         world.server.put(&path, Route::Whole(bytes));
     }
 
-    fn publish(&self, world: &World) {
+    pub(crate) fn publish(&self, world: &World) {
         let path = format!("dist/channel-rust-{}.toml", self.version);
         let line = format!("{}  channel-rust.toml\n", Digest::of(&self.manifest));
         world.server.put(&format!("{path}.sha256"), Route::Whole(line.into()));
@@ -130,16 +136,16 @@ impl Release {
 }
 
 /// `images ACTION a` with the server named.
-fn run(world: &World, arguments: &[&str]) -> Output {
+pub(crate) fn run(world: &World, arguments: &[&str]) -> Output {
     let mut command = world.command(arguments);
     command.env("RUSTUP_DIST_SERVER", world.server.url("")).output().unwrap()
 }
 
 #[track_caller]
-fn succeed(world: &World, arguments: &[&str]) -> String {
+pub(crate) fn succeed(world: &World, arguments: &[&str]) -> String {
     let output = run(world, arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
+    without_time(&output)
 }
 
 #[track_caller]

@@ -1,13 +1,14 @@
 //! Who may sign a suite, and what a release file must say.
 
 use keyway_xtask::image::archive::{self, ArchiveError};
-use keyway_xtask::image::release::{Keyring, Release, ReleaseError};
+use keyway_xtask::image::openpgp::{self, Keyring, OpenPgpError};
+use keyway_xtask::image::release::{Release, ReleaseError};
 use snapbox::str;
 
 use crate::debian::{Key, release};
 
 fn keyring(key: &Key) -> Keyring {
-    Keyring::parse(&[("test.asc".into(), key.public())]).unwrap()
+    Keyring(vec![("test.asc".into(), key.public())])
 }
 
 #[track_caller]
@@ -22,8 +23,8 @@ fn takes_what_a_key_of_the_keyring_signed() {
     let (key, other) = (Key::new(), Key::new());
     let digest = "0".repeat(64);
     let text = release(&format!(" {digest} 7 main/binary-amd64/Packages.xz\n"));
-    let both = Keyring::parse(&[("a.asc".into(), other.public()), ("b.asc".into(), key.public())]);
-    let release = Release::verify(&both.unwrap(), "x", "test", &key.sign(&text)).unwrap();
+    let both = Keyring(vec![("a.asc".into(), other.public()), ("b.asc".into(), key.public())]);
+    let release = Release::verify(&both, "x", "test", &key.sign(&text)).unwrap();
     assert_eq!(release.epoch, 1_795_252_544);
     let index = release.index("x", "main/binary-amd64/Packages.xz").unwrap();
     assert_eq!(index, (7, digest.parse().unwrap()));
@@ -60,9 +61,8 @@ fn refuses_what_another_key_signed() {
             "no valid signature on `http://m/InRelease` by a key of the keyring; signed by `[..]`"
         ],
     );
-    let empty = Keyring::parse(&[]).unwrap();
-    let error = Release::verify(&empty, "x", "test", &key.sign(&release(""))).unwrap_err();
-    assert!(matches!(error, ReleaseError::Untrusted { .. }));
+    let error = Keyring(vec![]).verify(&key.sign(&release(""))).unwrap_err();
+    assert!(matches!(error, OpenPgpError::Untrusted { .. }));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn refuses_what_does_not_say_enough() {
 #[test]
 fn reads_the_keys_that_are_committed() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docker/keyring");
-    let found: Vec<String> = archive::keyring(&folder).unwrap().fingerprints().collect();
+    let found = openpgp::fingerprints(&archive::keyring(&folder).unwrap()).unwrap();
     // As Debian publishes them.
     assert_eq!(
         found,
@@ -132,7 +132,7 @@ fn reads_the_keys_that_are_committed() {
 
 #[test]
 fn refuses_what_is_no_key() {
-    let error = Keyring::parse(&[("k.asc".into(), b"no key".to_vec())]).unwrap_err();
+    let error = Keyring(vec![("k.asc".into(), b"no key".to_vec())]).verify(b"").unwrap_err();
     snapbox::assert_data_eq!(error.to_string(), str!["could not read the key file `k.asc`"]);
     let error = archive::keyring(std::path::Path::new("/nowhere/keyring")).unwrap_err();
     assert!(matches!(error, ArchiveError::Keyring { .. }));

@@ -2,6 +2,9 @@
 
 use std::fs;
 use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
 
 use keyway_manifest::Digest;
 use serde_json::Value;
@@ -44,6 +47,7 @@ fn verifies_in_an_empty_store() {
     fs::write(&package, vec![0; usize::try_from(size).unwrap()]).unwrap();
     // A run that was killed left its store behind.
     fs::create_dir_all(world.path().join("cache/tmp/verify/store-left/layers")).unwrap();
+    fs::write(world.path().join("cache/tmp/verify/store-left.lock"), "").unwrap();
     let verdicts = events(&world.succeed(&["verify"]), "verification");
     let of = |verdict: &Value| (verdict["image"].clone(), verdict["verdict"].clone());
     let expected = ["base", "upper"].map(|image| (image.into(), "verified".into()));
@@ -194,6 +198,117 @@ fn only_an_update_moves_a_pin() {
     assert!(world.lock("base").contains("version = \"2.1\""));
 }
 
+/// A lock with the marks of a merge, or cut by a full disk, still says what was pinned to whoever mends it.
+#[test]
+fn a_lock_that_cant_be_read_is_never_taken_for_none() {
+    let mut world = world();
+    let lock = world.lock("base");
+    world.package("tool", "2.1", "lib (>= 1)", &[file("usr/bin/tool", "newer")]);
+    world.publish();
+    let path = world.recipes().join("base.lock");
+    let conflict = format!("<<<<<<< HEAD\n{lock}=======\n{lock}>>>>>>> theirs\n");
+    for broken in ["", &lock[..lock.len() / 2], &conflict] {
+        fs::write(&path, broken).unwrap();
+        for arguments in [&["lock"][..], &["lock", "base"], &["update"], &["update", "--check"]] {
+            let said = world.fail(arguments, 2);
+            assert!(said.contains("error: `[WORLD]/recipes/base.lock` is no lock"), "{said}");
+            let hint = "hint: bring it back from version control, as by `git checkout -- \
+                        [WORLD]/recipes/base.lock`; without `[WORLD]/recipes/base.lock`, `cargo xtask \
+                        images lock` chooses every version anew";
+            assert!(said.contains(hint), "{said}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), broken);
+        }
+        let said = world.fail(&["list"], 2);
+        assert!(said.contains("base.lock` is no lock"), "nor is it shown as unlocked: {said}");
+    }
+    fs::write(&path, lock.replace("version = 1\n", "version = 9\n")).unwrap();
+    let said = world.fail(&["lock", "base"], 2);
+    assert!(said.contains("is of format version 9, this tool reads 1"), "{said}");
+    // Without it, it is as its user was told.
+    fs::remove_file(&path).unwrap();
+    world.succeed(&["lock"]);
+    assert!(world.lock("base").contains("version = \"2.1\""));
+}
+
+/// A workspace with a host, in which `upper` builds for a target.
+fn with_host(world: &World) -> PathBuf {
+    let root = world.path().join("workspace");
+    fs::create_dir_all(root.join("crates/host")).unwrap();
+    fs::write(root.join("Cargo.toml"), "[workspace]\nresolver = \"3\"\n").unwrap();
+    fs::rename(world.recipes(), root.join("docker")).unwrap();
+    let path = root.join("docker/upper.lock");
+    let (record, hash) = (Digest::of("std"), Digest::of("toolchain"));
+    let toolchain = format!(
+        "[[toolchain]]\nhash = \"{hash}\"\n[toolchain.record]\ncrt = \"x\"\npanic = \"unwind\"\n\
+         std = \"{record}\"\ntarget = \"a-b-c\"\n[toolchain.record.linker]\nname = \"ld\"\n\
+         version = \"1\"\n[toolchain.record.rustc]\nrelease = \"1\"\ncommit = \"c\"\nllvm = \"1\"\n"
+    );
+    let lock = fs::read_to_string(&path).unwrap();
+    fs::write(path, lock + &toolchain).unwrap();
+    root
+}
+
+#[test]
+fn locking_one_image_takes_no_toolchain_from_the_host() {
+    let world = world();
+    let root = with_host(&world);
+    let recipe = root.join("docker/base.toml");
+    let edited = fs::read_to_string(&recipe).unwrap() + "[env]\nPATH = \"/usr/bin\"\n";
+    fs::write(recipe, edited).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command.args(["images", "lock", "base", "--mirror", &world.server.url("")]);
+    command.arg("--manifest-path").arg(root.join("Cargo.toml"));
+    let output = command.env("KEYWAY_CACHE", world.path().join("cache")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // `upper` stands on what `base` was, and what it has built is trusted until it is locked again.
+    let trusted = fs::read_to_string(root.join("crates/host/toolchains.txt")).unwrap();
+    assert!(trusted.contains(&format!("{} a-b-c\n", Digest::of("toolchain"))), "{trusted}");
+}
+
+/// Every file and folder below `root`, with size and time.
+fn everything(root: &Path) -> Vec<(PathBuf, u64, SystemTime)> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let (entry, path) =
+                entry.map(|entry| (entry.metadata().unwrap(), entry.path())).unwrap();
+            if entry.is_dir() {
+                folders.push(path.clone());
+            }
+            found.push((path, entry.len(), entry.modified().unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn a_dry_run_of_gc_changes_nothing() {
+    let world = world();
+    let note = world.path().join("cache/recipes").join(Digest::of("/nowhere").short());
+    fs::write(&note, "/nowhere").unwrap();
+    // Nor are folders made that are not there.
+    for folder in ["trees", "roots", "std", "zig", "vendor", "locks"] {
+        let _ = fs::remove_dir_all(world.path().join("cache").join(folder));
+    }
+    let before = everything(world.path());
+    let removed = events(&world.succeed(&["gc", "--dry-run"]), "removed");
+    assert_eq!(everything(world.path()), before);
+    assert!(removed.iter().any(|found| found["what"] == note.to_str().unwrap()), "{removed:#?}");
+    let mut elsewhere = world.command(&["gc", "--dry-run"]);
+    let nowhere = world.path().join("no cache");
+    assert!(elsewhere.env("KEYWAY_CACHE", &nowhere).output().unwrap().status.success());
+    assert!(!nowhere.exists());
+    // Recipes that never used this cache count all the same.
+    fs::remove_dir_all(world.path().join("cache/recipes")).unwrap();
+    let removed = world.succeed(&["gc", "--dry-run"]);
+    assert!(!removed.contains("/layers/"), "{removed}");
+    fs::create_dir(world.path().join("cache/recipes")).unwrap();
+    fs::write(&note, "/nowhere").unwrap();
+    world.succeed(&["gc"]);
+    assert!(!note.exists());
+}
+
 #[test]
 fn a_full_disk_is_said_and_the_store_stays_whole() {
     let world = world();
@@ -235,4 +350,13 @@ fn only_names_of_recipes_are_taken() {
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(&format!("there is no image `{name}`")), "{said}");
     }
+}
+
+#[test]
+fn the_engine_is_taken_from_the_environment() {
+    let world = world();
+    let output = world.command(&["lock"]).env("KEYWAY_ENGINE", "steam").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("'steam'") && said.contains("sandbox"), "{said}");
 }

@@ -8,32 +8,36 @@ use crate::tree::{self, File};
 /// adds a module says here where it stands.
 const ORDER: &[&[&str]] = &[
     // What every stage may use.
-    &["failure", "shell", "cache", "container", "interrupt", "paths", "time"],
+    &["failure", "shell", "cache", "container", "interrupt", "package_id", "paths", "time"],
     &["targets"],
     &["inputs"],
     &["configuration"],
     &["workspace"],
     &["placement"],
+    &["unseen"],
     &["source"],
     &["vendor"],
     &["plan"],
     &["records"],
+    &["recompile"],
     &["image"],
     &["engine"],
     &["jobs"],
     &["run"],
+    &["rivals"],
     &["artifact"],
     &["describe"],
     &["origin"],
+    &["stubs"],
     &["verdict"],
     &["dist"],
+    // Runs what was built or delivered.
+    &["runner"],
     // Looks at all of the above to say what a plan must do; carries it out, from images to `dist/`.
     &["survey"],
     &["build"],
     // Looks at what was delivered.
     &["standing"],
-    // Runs what was delivered.
-    &["runner"],
     // Commands join the stages; the command line joins the commands.
     &["commands"],
     &["cli"],

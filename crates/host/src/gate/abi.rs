@@ -2,7 +2,7 @@
 //! that crosses it, and the toolchain that decides the rest.
 
 use keyway_abi::descriptor::{self, Difference};
-use keyway_abi::stamp::Stamp;
+use keyway_abi::stamp::{Kind, Stamp};
 use keyway_manifest::{Digest, Manifest, ToolchainRecord};
 
 use crate::code::Code;
@@ -12,38 +12,52 @@ use crate::refusal::Refusal;
 /// How many differences one refusal spells out.
 const SHOWN: usize = 8;
 
-/// Compares the plugin's layout descriptor with the host's, first that of the base contract, then
-/// that of the interface, if the host knows one of this name.
+/// Compares the plugin's layout descriptors with the host's: that of the contract, then those of the
+/// interfaces that the host knows.
 pub(super) fn check(stamp: &Stamp<'_>, expectation: &Expectation, refusals: &mut Vec<Refusal>) {
-    if let Some(contract) = &expectation.contract {
-        let found = descriptor::base_of(stamp.descriptor);
-        if found != contract {
-            // What follows in the descriptor builds upon it, so it is not compared.
-            return refusals.push(refuse(Code::AbiDiffers, "contract", contract, found));
-        }
-    }
-    if stamp.interface.is_empty() {
+    if stamp.kind != Kind::Keyway {
         return;
     }
-    let known = expectation.interfaces.iter().find(|known| known.name == stamp.interface);
-    match known {
-        Some(known) if known.descriptor != stamp.descriptor => {
-            let (host, plugin) = (&known.descriptor, stamp.descriptor);
-            refusals.push(refuse(Code::InterfaceDiffers, stamp.interface, host, plugin));
+    let contract = expectation.contract.as_deref();
+    if let Some(contract) = contract.filter(|contract| !fits(contract, stamp.contract)) {
+        // What follows builds upon it, so it is not compared.
+        return refusals.push(refuse(Code::AbiDiffers, "contract", contract, stamp.contract));
+    }
+    let offered = stamp.interfaces.as_slice();
+    let mut differing = Vec::new();
+    for interface in offered {
+        let mut known =
+            expectation.interfaces.iter().filter(|known| known.is(interface)).peekable();
+        let Some(first) = known.peek().map(|known| known.descriptor.as_str()) else { continue };
+        if known.any(|known| fits(&known.descriptor, interface.descriptor)) {
+            return;
         }
-        None if expectation.other_interfaces == OtherInterfaces::Refuse => {
-            let known = expectation.interfaces.iter().map(|known| format!("`{}`", known.name));
-            let known = known.collect::<Vec<_>>().join(", ");
-            let found = format!("interface `{}`", stamp.interface);
-            let expected = if known.is_empty() { "none".to_owned() } else { known };
-            refusals.push(Refusal::new(Code::UnknownInterface, found, expected));
-        }
-        Some(_) | None => {}
+        let (code, id) = (Code::InterfaceDiffers, interface.id);
+        differing.push(refuse(code, id, first, interface.descriptor));
+    }
+    // None that the host can use.
+    if !differing.is_empty() {
+        refusals.append(&mut differing);
+    } else if expectation.other_interfaces == OtherInterfaces::Refuse && !offered.is_empty() {
+        let list = |interfaces: &mut dyn Iterator<Item = String>| {
+            let all = interfaces.collect::<Vec<_>>().join(", ");
+            if all.is_empty() { "none".to_owned() } else { all }
+        };
+        let found =
+            list(&mut offered.iter().map(|it| format!("`{}` version {}", it.id, it.version)));
+        let known = expectation.interfaces.iter();
+        let known = list(&mut known.map(|it| format!("`{}` version {}", it.id, it.version)));
+        refusals.push(Refusal::new(Code::UnknownInterface, found, known));
     }
 }
 
+/// Whether a plugin of one text can be used by a host of the other.
+fn fits(host: &str, plugin: &str) -> bool {
+    descriptor::conflicts(host, plugin).is_empty()
+}
+
 fn refuse(code: Code, what: &str, host: &str, plugin: &str) -> Refusal {
-    let differences = descriptor::differences(host, plugin);
+    let differences = descriptor::conflicts(host, plugin);
     let mut found: Vec<_> = differences.iter().take(SHOWN).map(Difference::to_string).collect();
     if differences.len() > SHOWN {
         found.push(format!("{} more", differences.len() - SHOWN));

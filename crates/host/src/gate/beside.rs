@@ -10,9 +10,6 @@ use crate::file::OpenFile;
 use crate::policy::PermissionPolicy;
 use crate::refusal::Refusal;
 
-/// How many entries of a folder are looked at for a manifest whose name cargo has changed.
-const MAX_ENTRIES: usize = 10_000;
-
 /// Finds the manifest, checks who could have written it, and reads it.
 pub(super) fn read(
     library: &Path,
@@ -47,33 +44,32 @@ pub(super) fn check_names(
     }
 }
 
-/// `libgreet.so`, `greet.dll` and `libgreet.dylib` have `greet.manifest.json`. Cargo turns the `-`
-/// of a package's name into `_`, so that is not told apart; the exact name comes first.
+/// What a manifest may require of this host; a later version may know of more.
+const KNOWN_REQUIREMENTS: [&str; 0] = [];
+
+/// Checks that this host knows of all that it has to.
+pub(super) fn check_requirements(manifest: &Manifest, refusals: &mut Vec<Refusal>) {
+    for entry in &manifest.requires {
+        if !KNOWN_REQUIREMENTS.contains(&entry.as_str()) {
+            let found = format!("`{entry}`");
+            refusals.push(Refusal::new(Code::UnknownRequirement, found, "what this host knows of"));
+        }
+    }
+}
+
+/// `libgreet.so` has `libgreet.so.manifest.json`, so that nothing is guessed from a name.
 fn find(library: &Path) -> Result<PathBuf, Refusal> {
-    let stem = library.file_stem().and_then(OsStr::to_str).unwrap_or_default();
-    let is_dll = library.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("dll"));
-    let stem = if is_dll { stem } else { stem.strip_prefix("lib").unwrap_or(stem) };
+    let name = Manifest::file_name_for(&file_name(library));
+    let path = library.with_file_name(&name);
+    if path.symlink_metadata().is_ok() {
+        return Ok(path);
+    }
     let folder = match library.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let wanted = stem.replace('-', "_");
-    let exact = format!("{stem}{}", Manifest::FILE_SUFFIX);
-    let is_wanted = |name: &str| {
-        let plugin = name.strip_suffix(Manifest::FILE_SUFFIX);
-        plugin.is_some_and(|plugin| plugin.replace('-', "_") == wanted)
-    };
-    if folder.join(&exact).symlink_metadata().is_ok() {
-        return Ok(folder.join(exact));
-    }
-    let entries = folder.read_dir().into_iter().flatten().flatten().take(MAX_ENTRIES);
-    let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-    let name = names.filter(|name| is_wanted(name)).min();
-    let name = name.ok_or_else(|| {
-        let found = format!("no manifest in `{}`", folder.display());
-        Refusal::new(Code::NoManifest, found, format!("`{exact}`"))
-    })?;
-    Ok(folder.join(name))
+    let found = format!("no manifest in `{}`", folder.to_string_lossy());
+    Err(Refusal::new(Code::NoManifest, found, format!("`{name}`")))
 }
 
 fn refuse(path: &Path, error: &ManifestError) -> Refusal {

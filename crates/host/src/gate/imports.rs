@@ -6,7 +6,7 @@ use keyway_inspect::{Details, Facts};
 use keyway_manifest::{Import, Libc, LibcFamily, LibcVersion, ObjectFormat};
 
 use crate::code::Code;
-use crate::policy::{Expectation, ImportPolicy};
+use crate::policy::{Expectation, ImportPolicy, SymbolPolicy};
 use crate::refusal::Refusal;
 
 use super::object::{some, spelled_in_c};
@@ -22,6 +22,13 @@ pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec
     let mut libraries: Vec<_> = facts.needed.iter().chain(delayed).collect();
     libraries.sort_unstable();
     libraries.dedup();
+    // One that it can do without, of a system of which each library is known.
+    let is_optional = |library: &String| match (&facts.details, &expectation.symbols) {
+        (Details::Macho(macho), SymbolPolicy::Listed(known)) => {
+            macho.optional_libraries.contains(library) && known.contains_key(library)
+        }
+        _ => false,
+    };
     for library in libraries {
         if is_compiler_runtime(library) {
             // A list may name it for a machine's own Linux; every DLL search begins elsewhere.
@@ -35,7 +42,7 @@ pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec
                 let found = format!("`{library}`");
                 refusals.push(Refusal::new(Code::CompilerRuntime, found, "it linked statically"));
             }
-        } else if !expectation.imports.allows(library) {
+        } else if !expectation.imports.allows(library) && !is_optional(library) {
             let expected = format!("what every `{}` has", expectation.target);
             refusals.push(Refusal::new(Code::ForbiddenImport, format!("`{library}`"), expected));
         }
@@ -47,6 +54,45 @@ pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec
     let unbound = some(facts.unbound.iter().filter(|symbol| !allowed(symbol)));
     if !unbound.is_empty() {
         refusals.push(Refusal::new(Code::UnboundSymbols, unbound, "no symbol without a library"));
+    }
+    check_symbols(facts, expectation, refusals);
+}
+
+/// Compares the symbols of each library with those that it is known to have.
+fn check_symbols(facts: &Facts, expectation: &Expectation, refusals: &mut Vec<Refusal>) {
+    let SymbolPolicy::Listed(known) = &expectation.symbols else { return };
+    let optional = match &facts.details {
+        Details::Macho(macho) => Some(&macho.optional),
+        Details::Elf(_) | Details::Pe(_) => None,
+    };
+    let system = expectation.libc.as_ref().and_then(|libc| libc.floor);
+    let (mut missing, mut newer) = (Vec::new(), Vec::new());
+    for Import { library, symbols } in &facts.imports {
+        let Some((library, has)) = library.as_ref().and_then(|name| known.get_key_value(name))
+        else {
+            continue;
+        };
+        for symbol in symbols {
+            match has.get(symbol) {
+                _ if expectation.imports.allows_symbol(spelled_in_c(symbol, facts)) => {}
+                None => missing.push(format!("{symbol} of {library}")),
+                Some(Some(since))
+                    if system.is_some_and(|system| *since > system)
+                        && !optional.is_some_and(|optional| optional.contains(symbol)) =>
+                {
+                    newer.push(format!("{symbol} of macOS {since}"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    if !missing.is_empty() {
+        let found = some(missing.iter());
+        refusals.push(Refusal::new(Code::MissingSymbols, found, "symbols that they have"));
+    }
+    if let (Some(system), false) = (system, newer.is_empty()) {
+        let expected = format!("what macOS `{system}` has");
+        refusals.push(Refusal::new(Code::NewerSymbols, some(newer.iter()), expected));
     }
 }
 

@@ -1,12 +1,10 @@
 //! The object itself: header, structure, target, and whether it is what the manifest says.
 
-use std::collections::BTreeSet;
-
 use keyway_inspect::{Facts, Header, HeaderError, Violation};
-use keyway_manifest::{Import, Libc, Manifest, ObjectFormat, Triple};
+use keyway_manifest::{Manifest, ObjectFormat, Triple};
 
 use crate::code::Code;
-use crate::policy::Expectation;
+use crate::policy::{Expectation, same_abi};
 use crate::refusal::Refusal;
 
 pub(super) fn refuse_header(error: &HeaderError) -> Refusal {
@@ -51,48 +49,32 @@ pub(super) fn check_target(
     expectation: &Expectation,
     refusals: &mut Vec<Refusal>,
 ) {
-    let (found, expected) = (&manifest.target, &expectation.target);
-    if found != expected {
-        let (found, expected) = (format!("`{found}`"), format!("`{expected}`"));
-        refusals.push(Refusal::new(Code::WrongTarget, found, expected));
+    let (found, host) = (&manifest.target, &expectation.target);
+    if expectation.accepts(found) {
+        return;
     }
-}
-
-/// Compares what the manifest says about the bytes with what they are.
-pub(super) fn check_facts(facts: &Facts, manifest: &Manifest, refusals: &mut Vec<Refusal>) {
-    let mut compare = |what: &str, found: String, expected: String| {
-        if found != expected {
-            let (found, expected) =
-                (format!("{what} {found}"), format!("{expected} as its manifest"));
-            refusals.push(Refusal::new(Code::FactsDiffer, found, expected));
-        }
-    };
-    let format = manifest.artifact.format;
-    compare("format", format!("`{}`", facts.header.format), format!("`{format}`"));
-    compare("C library", libc(facts.libc.as_ref()), libc(manifest.libc.as_ref()));
-    let sets = [
-        ("imports", symbols(&facts.imports), symbols(&manifest.imports)),
-        ("exports", facts.exports.clone(), manifest.exports.clone()),
-    ];
-    for (what, found, expected) in sets {
-        let added = some(found.difference(&expected));
-        let missing = some(expected.difference(&found));
-        compare(what, or_none(added), or_none(missing));
-    }
-}
-
-/// Each symbol with its library.
-fn symbols(imports: &BTreeSet<Import>) -> BTreeSet<String> {
-    let all = imports.iter().flat_map(|Import { library, symbols }| {
-        let library = library.as_deref().unwrap_or("any library");
-        std::iter::once(library.to_owned())
-            .chain(symbols.iter().map(move |symbol| format!("{symbol} of {library}")))
+    let also = expectation.also_accepted.iter().map(|triple| format!(", `{triple}`"));
+    let expected = format!("`{host}`{}", also.collect::<String>());
+    let refusal = Refusal::new(Code::WrongTarget, format!("`{found}`"), expected);
+    refusals.push(match same_abi(host).contains(found) {
+        true => refusal.with_remedy(SAME_ABI_REMEDY),
+        false => refusal,
     });
-    all.collect()
 }
 
-fn or_none(names: String) -> String {
-    if names.is_empty() { "none other".to_owned() } else { names }
+/// What to do about a plugin for a target that a host can load, and does not unless it is told to.
+const SAME_ABI_REMEDY: &str = "let the host say `Expectation::accept_same_abi()`, since the C ABI is its own; \
+                               or take the plugin from this host's folder under `dist/`";
+
+/// Compares the object format that the manifest names with that of the bytes. What else it says of them is
+/// for people and tools: the gate goes by the bytes, and a later version may read more in them.
+pub(super) fn check_format(facts: &Facts, manifest: &Manifest, refusals: &mut Vec<Refusal>) {
+    let (found, expected) = (facts.header.format, manifest.artifact.format);
+    if found != expected {
+        let (found, expected) =
+            (format!("format `{found}`"), format!("`{expected}` as its manifest"));
+        refusals.push(Refusal::new(Code::FactsDiffer, found, expected));
+    }
 }
 
 /// The first few names, and how many there are beyond.
@@ -111,13 +93,5 @@ pub(super) fn spelled_in_c<'a>(symbol: &'a str, facts: &Facts) -> &'a str {
     match facts.header.format {
         ObjectFormat::Macho => symbol.strip_prefix('_').unwrap_or(symbol),
         ObjectFormat::Elf | ObjectFormat::Pe => symbol,
-    }
-}
-
-fn libc(libc: Option<&Libc>) -> String {
-    match libc {
-        Some(Libc { family, floor: Some(floor) }) => format!("`{family} {floor}`"),
-        Some(Libc { family, floor: None }) => format!("`{family}`"),
-        None => "none".to_owned(),
     }
 }

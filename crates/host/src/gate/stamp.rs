@@ -1,8 +1,10 @@
 //! The stamp in the library: whether it is there, can be read, and says what the manifest says.
 
-use keyway_abi::stamp::Stamp;
+use std::collections::BTreeSet;
+
+use keyway_abi::stamp::{Kind, Stamp};
 use keyway_inspect::Facts;
-use keyway_manifest::{Digest, Manifest};
+use keyway_manifest::{Digest, Interface, Manifest};
 
 use crate::code::Code;
 use crate::policy::StampPolicy;
@@ -24,7 +26,13 @@ pub(super) fn read<'bytes>(
         return None;
     };
     match Stamp::parse(section) {
-        Ok(stamp) => Some(stamp),
+        Ok(stamp) => {
+            if let (Kind::Foreign(id), StampPolicy::Required) = (stamp.kind, policy) {
+                let found = format!("a library for the loader of `{id}`");
+                refusals.push(Refusal::new(Code::OtherKind, found, "a plugin of Keyway"));
+            }
+            Some(stamp)
+        }
         Err(error) => {
             let expected = "a stamp of a format that is known here";
             refusals.push(Refusal::new(Code::BadStamp, error.to_string(), expected));
@@ -47,12 +55,15 @@ pub(super) fn check(stamp: &Stamp<'_>, manifest: &Manifest, refusals: &mut Vec<R
         }
     };
     let abi = manifest.abi.as_ref();
-    let interface = Some(stamp.interface.to_owned()).filter(|name| !name.is_empty());
     compare("name", Some(stamp.name.to_owned()), Some(manifest.plugin.name.to_string()));
     compare("version", Some(stamp.version.to_owned()), Some(manifest.plugin.version.clone()));
     compare("target", Some(stamp.target.to_owned()), Some(manifest.target.to_string()));
-    compare("interface", interface, abi.and_then(|abi| abi.interface.clone()));
-    compare("ABI hash", Some(abi_hash(stamp).to_string()), abi.map(|abi| abi.hash.to_string()));
+    compare(
+        "contract hash",
+        contract_hash(stamp).map(|hash| hash.to_string()),
+        abi.and_then(|abi| abi.contract).map(|hash| hash.to_string()),
+    );
+    compare("interfaces", listed(&interfaces(stamp)), abi.and_then(|abi| listed(&abi.interfaces)));
     compare(
         "toolchain hash",
         stamp.toolchain.map(|hash| Digest::from_bytes(hash).to_string()),
@@ -60,7 +71,26 @@ pub(super) fn check(stamp: &Stamp<'_>, manifest: &Manifest, refusals: &mut Vec<R
     );
 }
 
-/// The ABI hash: SHA-256 of the layout descriptor.
-fn abi_hash(stamp: &Stamp<'_>) -> Digest {
-    Digest::of(stamp.descriptor)
+/// The contract's ABI hash: SHA-256 of its layout descriptor, if there is one.
+fn contract_hash(stamp: &Stamp<'_>) -> Option<Digest> {
+    (!stamp.contract.is_empty()).then(|| Digest::of(stamp.contract))
+}
+
+/// The interfaces as a manifest lists them.
+fn interfaces(stamp: &Stamp<'_>) -> BTreeSet<Interface> {
+    let stamped = stamp.interfaces.as_slice().iter();
+    stamped
+        .map(|interface| Interface {
+            id: interface.id.to_owned(),
+            version: interface.version,
+            hash: Digest::of(interface.descriptor),
+        })
+        .collect()
+}
+
+fn listed(interfaces: &BTreeSet<Interface>) -> Option<String> {
+    let each = interfaces.iter().map(|Interface { id, version, hash }| {
+        format!("{id} version {version} with hash {}", hash.short())
+    });
+    Some(each.collect::<Vec<_>>().join(", ")).filter(|all| !all.is_empty())
 }

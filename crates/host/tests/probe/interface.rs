@@ -57,4 +57,20 @@ pub trait Probe {
     fn panic(&self, message: &str);
     /// Calls so far of `flip`.
     fn flips(&self) -> u64;
+    /// A name that the table has a use of its own for.
+    fn size(&self) -> u8;
+}
+
+/// A second interface of the same plugin.
+#[interface]
+pub trait Counter {
+    /// One more each time.
+    fn count(&mut self) -> u64;
+}
+
+/// What a host may offer to the plugin.
+#[interface]
+pub trait Quotes {
+    /// A price.
+    fn quote(&self, symbol: &str) -> u64;
 }

@@ -1,14 +1,15 @@
 //! A plugin that does whatever the tests ask of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use keyway_sdk::{
-    Context, Host, LogLevel, Method, OwnedBuffer, Plugin, PluginError, export_plugin,
+    Context, Host, Log, LogLevel, Method, OwnedBuffer, Plugin, PluginError, SavedState,
+    SharedMethod, export_plugin,
 };
 
 pub mod interface;
 
-use interface::{Color, Pixel, Probe};
+use interface::{Color, Counter, Pixel, Probe, Quotes};
 
 struct Puppet {
     config: Vec<u8>,
@@ -28,10 +29,24 @@ impl Plugin for Puppet {
         ("panic with a number", |_, _, _| std::panic::panic_any(7)),
         ("paused", |puppet, _, _| Ok(vec![u8::from(puppet.paused)])),
         ("time", Self::time),
+        ("cancelled", |_, _, context| match context.is_cancelled() {
+            true => Err(PluginError::cancelled()),
+            false => Ok(context.trace_state().as_bytes().to_vec()),
+        }),
+        ("services", Self::services),
+        ("quote", Self::quote),
+        ("listens", Self::listens),
+        ("act", Self::act),
+        ("thread", Self::thread),
         ("deadline", |_, _, context| {
             Ok(context.deadline_ns().unwrap_or_default().to_string().into_bytes())
         }),
     ];
+
+    const SHARED_METHODS: &'static [SharedMethod<Self>] =
+        &[SharedMethod::new("reverse", |_, input, _| Ok(input.iter().rev().copied().collect()))];
+
+    const STATE_FORMAT: u32 = 2;
 
     fn create(config: &[u8], host: Host) -> Result<Self, PluginError> {
         match config {
@@ -45,7 +60,7 @@ impl Plugin for Puppet {
         }
     }
 
-    fn pause(&mut self) -> Result<(), PluginError> {
+    fn pause(&mut self, _: Context<'_>) -> Result<(), PluginError> {
         if self.paused {
             return Err(PluginError::new(1, "paused already"));
         }
@@ -53,17 +68,18 @@ impl Plugin for Puppet {
         Ok(())
     }
 
-    fn resume(&mut self) -> Result<(), PluginError> {
+    fn resume(&mut self, _: Context<'_>) -> Result<(), PluginError> {
         self.paused = false;
         Ok(())
     }
 
-    fn save_state(&mut self) -> Result<Vec<u8>, PluginError> {
-        Ok([self.state.as_slice(), b"+"].concat())
+    fn save_state(&mut self, _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        Ok(self.state.clone())
     }
 
-    fn restore_state(&mut self, state: &[u8]) -> Result<(), PluginError> {
-        state.clone_into(&mut self.state);
+    fn restore_state(&mut self, state: &SavedState<'_>, _: Context<'_>) -> Result<(), PluginError> {
+        let SavedState { format, bytes, plugin, version } = state;
+        self.state = [bytes, format!("+{plugin} {version} {format}").as_bytes()].concat();
         Ok(())
     }
 }
@@ -79,7 +95,61 @@ impl Drop for Puppet {
 
 impl Puppet {
     fn time(&mut self, _: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
-        Ok(self.host.now_ns().to_le_bytes().to_vec())
+        Ok(keyway_sdk::now_ns().to_le_bytes().to_vec())
+    }
+
+    fn services(&mut self, _: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        let all = self.host.services().map(|(id, version)| format!("{id} {version}"));
+        Ok(all.collect::<Vec<_>>().join(", ").into_bytes())
+    }
+
+    fn quote(&mut self, input: &[u8], context: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        let quotes = self.host.service::<dyn Quotes>();
+        let quotes = quotes.ok_or_else(|| PluginError::unsupported("the host has no quotes"))?;
+        let symbol = String::from_utf8_lossy(input);
+        let price = quotes.call(context).quote(&symbol);
+        let price = price.map_err(|error| PluginError::new(3, error.to_string()))?;
+        Ok(price.to_string().into_bytes())
+    }
+
+    fn listens(&mut self, _: &[u8], context: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        let log = self.host.service::<dyn Log>();
+        let log = log.ok_or_else(|| PluginError::unsupported("the host has no log"))?;
+        let listens = |level| log.call(context).enabled(level, "probe").unwrap_or_default();
+        let levels = [LogLevel::DEBUG, LogLevel::TRACE].map(listens);
+        Ok(format!("{} {}", levels[0], levels[1]).into_bytes())
+    }
+
+    /// Logs with values, once for whom nobody listens to; says how often the values were written out.
+    fn act(&mut self, input: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        struct Scene(AtomicUsize);
+
+        impl std::fmt::Display for Scene {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}", self.0.fetch_add(1, Ordering::Relaxed) + 1)
+            }
+        }
+
+        let (logger, scene) = (self.host.logger("probe"), Scene(AtomicUsize::new(0)));
+        let act = String::from_utf8_lossy(input);
+        for level in [LogLevel::TRACE, LogLevel::DEBUG] {
+            let fields: [(&str, &dyn std::fmt::Display); 2] =
+                [("scene", &scene), ("light", &"dim")];
+            logger.log(level, format_args!("act {act} begins"), &fields);
+        }
+        Ok(format!("written out: {}", scene.0.into_inner()).into_bytes())
+    }
+
+    /// Starts a thread that counts for ever, and says where.
+    fn thread(&mut self, _: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        std::thread::spawn(|| {
+            loop {
+                COUNT.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        Ok((&raw const COUNT).expose_provenance().to_le_bytes().to_vec())
     }
 }
 
@@ -114,7 +184,7 @@ impl Probe for Puppet {
     }
 
     fn double(&self, numbers: &mut [u32]) {
-        numbers.iter_mut().for_each(|number| *number *= 2);
+        numbers.iter_mut().for_each(|number| *number = number.wrapping_mul(2));
     }
 
     fn upper(&self, text: &str) -> OwnedBuffer {
@@ -142,9 +212,19 @@ impl Probe for Puppet {
     fn flips(&self) -> u64 {
         self.flips.load(Ordering::Relaxed)
     }
+
+    fn size(&self) -> u8 {
+        7
+    }
 }
 
-export_plugin!(Puppet: dyn Probe);
+impl Counter for Puppet {
+    fn count(&mut self) -> u64 {
+        self.flips.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+export_plugin!(Puppet: dyn Probe + dyn Counter);
 
 /// What [`Probe::add`] is without the contract: the benchmark's peer. A plugin of your own exports
 /// nothing but what `export_plugin!` does.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use keyway_abi::stamp::{self, Stamp};
+use keyway_abi::stamp::{self, Stamp, StampedInterface};
 use keyway_manifest::{
-    Abi, Artifact, Build, Digest, FormatVersion, Linker, Manifest, PanicStrategy, Plugin, Rustc,
-    Source, StampFormat, ToolchainRecord,
+    Abi, Artifact, Build, Digest, FormatVersion, Interface, Linker, Manifest, PanicStrategy,
+    Plugin, Rustc, Source, StampFormat, ToolchainRecord,
 };
 
 /// The library, built once.
@@ -43,6 +43,11 @@ fn build() -> PathBuf {
     target.join("release").join(libloading::library_filename("canary"))
 }
 
+fn interface(stamped: &StampedInterface<'_>) -> Interface {
+    let (id, version) = (stamped.id.to_owned(), stamped.version);
+    Interface { id, version, hash: Digest::of(stamped.descriptor) }
+}
+
 /// What a build writes beside a library.
 pub(crate) fn manifest(library: &[u8], file: &str) -> Manifest {
     let facts = keyway_inspect::inspect(library).expect("a library").facts;
@@ -63,16 +68,16 @@ pub(crate) fn manifest(library: &[u8], file: &str) -> Manifest {
         },
         stamp: StampFormat::Keyway1,
         abi: Some(Abi {
-            hash: Digest::of(stamp.descriptor),
-            interface: Some(stamp.interface.to_owned()).filter(|name| !name.is_empty()),
+            contract: (!stamp.contract.is_empty()).then(|| Digest::of(stamp.contract)),
+            interfaces: stamp.interfaces.as_slice().iter().map(interface).collect(),
         }),
         toolchain: stamp.toolchain.is_some().then(|| toolchain().into()),
         image: None,
         source: Source {
             commit: None,
-            dirty: true,
-            tree: Digest::of("tree"),
-            lock: Digest::of("lock"),
+            dirty: None,
+            tree: Some(Digest::of("tree")),
+            lock: Some(Digest::of("lock")),
         },
         build: Build {
             profile: "release".to_owned(),
@@ -84,5 +89,7 @@ pub(crate) fn manifest(library: &[u8], file: &str) -> Manifest {
         libc: facts.libc,
         imports: facts.imports,
         exports: facts.exports,
+        annotations: [].into(),
+        requires: [].into(),
     }
 }

@@ -6,11 +6,15 @@ use keyway_manifest::{Import, Libc, LibcFamily, LibcVersion};
 use object::elf;
 use object::endian::Endianness;
 use object::pod::{self, Pod};
-use object::read::elf::{Dyn as _, FileHeader, GnuHashTable, HashTable, Sym as _};
+use object::read::elf::{
+    Dyn as _, FileHeader, GnuHashTable, HashTable, Rel as _, Rela as _, Sym as _,
+};
 
 use crate::Violation;
 use crate::names::{NameError, Names};
 use crate::region::Regions;
+
+use super::relocations;
 
 /// What `PT_DYNAMIC` says.
 #[derive(Default)]
@@ -25,7 +29,9 @@ pub(super) struct Dynamic {
     pub(super) text_relocations: bool,
     pub(super) bind_now: bool,
     pub(super) constructors: bool,
+    pub(super) destructors: bool,
     pub(super) no_delete: bool,
+    pub(super) static_tls: bool,
 }
 
 /// Tables that the loader reads or writes through, by the tags of their address and size.
@@ -40,6 +46,7 @@ const TABLES: [(elf::DynamicTag, elf::DynamicTag, &str); 7] = [
 ];
 
 pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
+    file: &Elf,
     entries: Option<&[Elf::Dyn]>,
     regions: &Regions<'_>,
     endian: Endianness,
@@ -64,6 +71,7 @@ pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
         class: std::marker::PhantomData,
     };
     tables.check();
+    let machine = file.e_machine(endian);
     let mut dynamic = Dynamic {
         text_relocations: tables.has(elf::DT_TEXTREL)
             || tables.flags(elf::DT_FLAGS) & elf::DF_TEXTREL.0 != 0,
@@ -71,7 +79,10 @@ pub(super) fn read<Elf: FileHeader<Endian = Endianness>>(
             || tables.flags(elf::DT_FLAGS) & elf::DF_BIND_NOW.0 != 0
             || tables.flags(elf::DT_FLAGS_1) & elf::DF_1_NOW.0 != 0,
         constructors: tables.has(elf::DT_INIT) || tables.has(elf::DT_INIT_ARRAY),
+        destructors: tables.has(elf::DT_FINI) || tables.has(elf::DT_FINI_ARRAY),
         no_delete: tables.flags(elf::DT_FLAGS_1) & elf::DF_1_NODELETE.0 != 0,
+        static_tls: tables.flags(elf::DT_FLAGS) & elf::DF_STATIC_TLS.0 != 0
+            || tables.relocations().any(|kind| relocations::is_static_tls(machine, kind)),
         ..Dynamic::default()
     };
     for (tag, value) in entries() {
@@ -153,6 +164,18 @@ impl<'data, Elf: FileHeader<Endian = Endianness>> Tables<'data, '_, Elf> {
         let size = count.checked_mul(size_of::<T>() as u64)?;
         let bytes = self.regions.slice(*self.values.get(&address)?, size)?;
         pod::slice_from_bytes(bytes, count as usize).ok().map(|(table, _)| table)
+    }
+
+    /// The types of its relocations, those of functions aside.
+    fn relocations(&self) -> impl Iterator<Item = elf::RelocationType> {
+        let count = |size, of: usize| self.flags(size) / of as u64;
+        let with_addend = count(elf::DT_RELASZ, size_of::<Elf::Rela>());
+        let with_addend = self.table::<Elf::Rela>(elf::DT_RELA, with_addend).unwrap_or_default();
+        let without = count(elf::DT_RELSZ, size_of::<Elf::Rel>());
+        let without = self.table::<Elf::Rel>(elf::DT_REL, without).unwrap_or_default();
+        let endian = self.endian;
+        let with_addend = with_addend.iter().map(move |entry| entry.r_type(endian, false));
+        with_addend.chain(without.iter().map(move |entry| entry.r_type(endian)))
     }
 
     /// `DT_VERNEED`: a list of libraries, each with a list of versions. Both are linked by offsets

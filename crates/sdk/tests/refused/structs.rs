@@ -51,4 +51,12 @@ pub struct Owning { //~ the trait bound `Owning: Copy` is not satisfied
     pub field: u8,
 }
 
+#[derive(Clone, Copy, Layout)]
+#[repr(C)]
+pub struct Hollow {
+    pub field: [u8; 0],
+}
+
+const _: bool = <Hollow as Layout>::ANY_BITS; //~ `[T; 0]` can't cross the plugin boundary: C has no type of size zero
+
 fn main() {}

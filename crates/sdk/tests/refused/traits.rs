@@ -38,8 +38,13 @@ pub trait Numbered {
     fn f(&self);
 }
 
-#[interface(edition = 1)] //~ expected `version = 2`, or nothing
+#[interface(edition = 1)] //~ expected `version = 2`, `id = "company/Name"`, `extensible`, or nothing
 pub trait Dated {
+    fn f(&self);
+}
+
+#[interface(id = "a; b")] //~ an id is made of ASCII letters, digits and `-_./`
+pub trait Split {
     fn f(&self);
 }
 

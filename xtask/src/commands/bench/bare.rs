@@ -20,7 +20,7 @@ use crate::shell::Shell;
 use crate::survey::{Rebuild, Survey};
 use crate::targets::TargetSet;
 use crate::vendor::{self, Vendored};
-use crate::workspace::Workspace;
+use crate::workspace::{Purpose, Workspace};
 
 /// What figures call it.
 pub(super) const PEER: &str = "cargo by itself in the same root";
@@ -51,7 +51,8 @@ impl<'a> Bare<'a> {
         shell: &'a Shell,
     ) -> Result<Self, Failure> {
         let engine = engine::open(EngineName::Sandbox, cache, shell).map_err(EngineError::from)?;
-        let images = Images::open(workspace.recipes_dir(), cache.clone());
+        let images =
+            Images::open(workspace.recipes_dir(), cache.clone()).with_workspace(workspace.root());
         let set = TargetSet::open(workspace.targets_file().as_deref())?;
         let mut survey = Survey::take(workspace, &images, "release")?;
         let plan = survey.plan(&set.select(targets)?, &[], Rebuild::All)?;
@@ -65,7 +66,7 @@ impl<'a> Bare<'a> {
             Ok(Prepared { step, image, zig })
         };
         let steps = plan.steps.into_iter().map(prepare).collect::<Result<_, _>>()?;
-        let vendored = vendor::vendor(workspace, survey.inputs.lock, cache, shell)?;
+        let vendored = vendor::vendor(workspace, &survey.crates(Purpose::Plugins), cache, shell)?;
         let placement = survey.inputs.placement;
         let jobs = Jobs::alone(thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
         Ok(Self { engine, steps, vendored, placement, jobs })

@@ -24,7 +24,8 @@ const IMAGE: &str = "base";
 /// Two figures an engine: its first command, and a later one, both beside a process started here.
 pub(super) fn measure(workspace: &Workspace, shell: &Shell) -> Result<Vec<Figure>, Failure> {
     let cache = Cache::open()?;
-    let images = Images::open(workspace.recipes_dir(), cache.clone());
+    let images =
+        Images::open(workspace.recipes_dir(), cache.clone()).with_workspace(workspace.root());
     let mut figures = Vec::new();
     for name in EngineName::ORDER {
         let opened = engine::open(name, &cache, shell);

@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::commands::images::OnDemand;
 use crate::engine::EngineChoice;
 use crate::failure::{Exit, Failure};
-use crate::image::{Images, LayerContent, StandardLibraries, Verdict};
+use crate::image::{Images, StandardLibraries, Verdict};
 use crate::shell::Shell;
 use crate::workspace::Workspace;
 
@@ -26,7 +26,8 @@ const N_RUNS: usize = 3;
 /// Megabytes of layers a second.
 pub(super) fn measure(workspace: &Workspace, shell: &Shell) -> Result<Figure, Failure> {
     let cache = Cache::open()?;
-    let images = Images::open(workspace.recipes_dir(), cache.clone());
+    let images =
+        Images::open(workspace.recipes_dir(), cache.clone()).with_workspace(workspace.root());
     let quiet = Shell::silent();
     let runner = OnDemand::new(EngineChoice::Auto, workspace, &quiet)?;
     let image = images.ensure(IMAGE, &runner, shell)?;
@@ -41,9 +42,8 @@ pub(super) fn measure(workspace: &Workspace, shell: &Shell) -> Result<Figure, Fa
              them",
         ));
     }
-    let is_compiled = |content: &LayerContent| matches!(content, LayerContent::Std(_));
     let made = lock.layers.iter().zip(&image.layers);
-    let made: Vec<_> = made.filter(|(locked, _)| !is_compiled(&locked.content)).collect();
+    let made: Vec<_> = made.filter(|(locked, _)| !locked.content.is_compiled()).collect();
     let megabytes = made.iter().map(|(locked, _)| locked.size).sum::<u64>() as f64 / 1e6;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..N_RUNS {

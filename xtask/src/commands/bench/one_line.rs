@@ -47,7 +47,8 @@ fn source(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let metadata = workspace.metadata(None)?;
     let plugins = workspace.plugins()?.plugins;
     let root = plugins.first().and_then(|plugin| {
-        let package = metadata.packages.iter().find(|package| *package.name == plugin.name)?;
+        let package = metadata.workspace_packages();
+        let package = package.into_iter().find(|package| *package.name == plugin.name)?;
         let library = package.targets.iter().find(|target| target.is_cdylib())?;
         Some(library.src_path.clone().into_std_path_buf())
     });

@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+use keyway_manifest::text::Show as _;
+
 use super::succeeds;
 
 /// One check.
@@ -25,6 +27,10 @@ pub(super) struct Check {
 pub(super) enum Steps {
     /// Cargo's command lines.
     Cargo(&'static [Cargo]),
+    /// The same, left out unless `--only` names the check: it takes too long for every change.
+    OnRequest(&'static [Cargo]),
+    /// Command lines of the nightly toolchain's Miri, which not every machine has.
+    Miri(&'static [Cargo]),
     /// Python programs, which must be installed first.
     Python(fn(Installer, &Path) -> Vec<Step>),
 }
@@ -47,8 +53,9 @@ pub(super) struct Step {
     pub(super) env: Vec<(&'static str, &'static str)>,
 }
 
-/// Every check. Tests are built for the whole workspace each time: with a package alone cargo would choose
-/// other features for what they share, and compile that again.
+/// Every check. Tests are built for the whole workspace each time: with a package alone cargo would
+/// choose other features for what they share, and compile that again. Commands of this tool are
+/// called by the alias, which is what is running.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         name: "fmt",
@@ -67,6 +74,19 @@ pub(super) const CHECKS: &[Check] = &[
             args: &["test", "--locked", "--workspace", "--test", "policy"],
             env: &[],
         }]),
+    },
+    Check {
+        name: "stubs",
+        about: "what is known of macOS' libraries is what the pinned crates declare",
+        steps: Steps::Cargo(&[Cargo {
+            args: &["run", "--locked", "--quiet", "-p", "keyway-apple-stubs", "--", "--check"],
+            env: &[],
+        }]),
+    },
+    Check {
+        name: "contract",
+        about: "descriptors and C header are what the contract's definitions say",
+        steps: Steps::Cargo(&[Cargo { args: &["xtask", "contract", "--check"], env: &[] }]),
     },
     Check {
         name: "clippy",
@@ -90,40 +110,95 @@ pub(super) const CHECKS: &[Check] = &[
         steps: Steps::Cargo(&[Cargo { args: &["test", "--locked", "--workspace"], env: &[] }]),
     },
     Check {
+        name: "miri",
+        about: "no undefined behaviour on the contract's tables and on a host's way to call them",
+        // What a plugin may hold on to is never freed, and services ask for the time.
+        steps: Steps::Miri(&[
+            Cargo { args: &["test", "--locked", "-p", "keyway-abi", "--lib"], env: MIRI },
+            Cargo {
+                args: &[
+                    "test",
+                    "--locked",
+                    "-p",
+                    "keyway-host",
+                    "--test",
+                    "contract",
+                    "--test",
+                    "growth",
+                ],
+                env: MIRI,
+            },
+            Cargo {
+                args: &["test", "--locked", "-p", "keyway-host", "--lib", "handle::"],
+                env: MIRI,
+            },
+        ]),
+    },
+    Check {
         name: "end-to-end",
-        about: "the workspace's plugins, built by every engine, compared, run, and refused",
+        about: "the workspace's plugins, built by every engine for the default targets, compared, run, and refused",
+        steps: Steps::Cargo(&[Cargo { args: END_TO_END, env: &[] }]),
+    },
+    Check {
+        name: "all-targets",
+        about: "the same for every target, not the default ones alone; runs if it is named",
+        steps: Steps::OnRequest(&[Cargo {
+            args: END_TO_END,
+            env: &[("KEYWAY_TEST_TARGETS", "all")],
+        }]),
+    },
+    Check {
+        name: "compat",
+        about: "crates that need make and protoc, built, called and built again; `end-to-end` has bindgen and CMake",
         steps: Steps::Cargo(&[Cargo {
             args: &[
-                "test",
-                "--locked",
-                "--workspace",
-                "--features",
-                "keyway-xtask/end-to-end",
-                "--test",
-                "end_to_end",
+                "xtask",
+                "compat",
+                "--check",
+                "--target",
+                "x86_64-unknown-linux-gnu",
+                "jemalloc",
+                "prost",
             ],
             env: &[],
         }]),
     },
     Check {
         name: "images",
-        about: "every image comes out again from its lock; a std was compiled by the check before",
+        about: "every image comes out again from its lock; checks before compile std",
         steps: Steps::Cargo(&[Cargo {
-            args: &[
-                "run",
-                "--locked",
-                "--quiet",
-                "-p",
-                "keyway-xtask",
-                "--",
-                "images",
-                "verify",
-                "--without-std",
-            ],
+            args: &["xtask", "images", "verify", "--without-std"],
             env: &[],
         }]),
     },
 ];
+
+const END_TO_END: &[&str] = &[
+    "test",
+    "--locked",
+    "--workspace",
+    "--features",
+    "keyway-xtask/end-to-end",
+    "--test",
+    "end_to_end",
+];
+
+const MIRI: &[(&str, &str)] = &[("MIRIFLAGS", "-Zmiri-ignore-leaks -Zmiri-disable-isolation")];
+
+/// The step for a command line of Miri, by whichever nightly toolchain rustup has.
+pub(super) fn miri(cargo: &Cargo) -> Step {
+    let start = ["run", "nightly", "cargo", "miri"];
+    Step {
+        program: "rustup".into(),
+        args: start.iter().chain(cargo.args).map(OsString::from).collect(),
+        env: cargo.env.to_vec(),
+    }
+}
+
+/// Whether there is one.
+pub(super) fn has_miri() -> bool {
+    succeeds("rustup", &["run", "nightly", "cargo", "miri", "--version"])
+}
 
 /// The step for a cargo command line, by the cargo that runs this program.
 pub(super) fn cargo(cargo: &Cargo) -> Step {
@@ -208,8 +283,8 @@ impl fmt::Display for Step {
         // Where cargo lies says nothing to a reader.
         let stem = Path::new(&self.program).file_stem();
         let name = stem.filter(|stem| *stem == "cargo").unwrap_or(&self.program);
-        write!(f, "{}", name.display())?;
-        self.args.iter().try_for_each(|arg| write!(f, " {}", arg.display()))
+        write!(f, "{}", name.shown())?;
+        self.args.iter().try_for_each(|arg| write!(f, " {}", arg.shown()))
     }
 }
 

@@ -22,7 +22,7 @@ pub(super) fn run(
 ) -> Result<(), Failure> {
     let images = open(selection, workspace)?;
     shell.data("image                             total MB   shared      own");
-    for (image, usage) in images.usage(&names(selection, &images)?)? {
+    for (image, usage) in images.usage(&names(selection, &images, workspace)?)? {
         let (total, shared, own) = (usage.total, usage.shared, usage.total - usage.shared);
         let there = if usage.is_there { "" } else { "  not assembled" };
         shell.data(format_args!(
@@ -40,7 +40,7 @@ pub(super) fn run(
         shell.event(&Event::Folder { folder: &folder, size: bytes });
     }
     shell.data(format_args!("{:32} {:>9}", "the cache", mb(size)));
-    shell.event(&Event::Summary { size });
+    shell.finish(format_args!("{} MB", mb(size)), &Event::Summary { size });
     Ok(())
 }
 

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use duct::cmd;
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 
-use super::{Selection, open};
+use super::{Selection, open_in};
 use crate::cache::Cache;
 use crate::engine::{Client, Kind, abandoned_volumes};
 use crate::failure::Failure;
-use crate::shell::Shell;
+use crate::shell::{Shell, count};
 use crate::vendor;
 use crate::workspace::Workspace;
 
@@ -35,8 +36,9 @@ enum Event<'a> {
 }
 
 pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
-    let images = open(&args.selection, workspace)?;
-    let cache = Cache::open()?;
+    // A dry run changes nothing, not even by creating the cache.
+    let cache = if args.dry_run { Cache::look()? } else { Cache::open()? };
+    let images = open_in(cache.clone(), &args.selection, workspace);
     let garbage = if args.dry_run {
         [images.garbage()?, vendor::garbage(&cache)?].concat()
     } else {
@@ -44,8 +46,8 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     };
     let verb = if args.dry_run { "Garbage" } else { "Removed" };
     for item in &garbage {
-        shell.detail(verb, item.path.display());
-        let what = item.path.display().to_string();
+        shell.detail(verb, item.path.shown());
+        let what = item.path.to_string_lossy().into_owned();
         shell.event(&Event::Removed { what: &what, size: Some(item.size) });
     }
     let needed = images.needed()?;
@@ -69,8 +71,9 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         }
     }
     let (removed, size) = (garbage.len() + n_loaded, garbage.iter().map(|item| item.size).sum());
-    shell.status(verb, format_args!("{removed} items, {} MB of the cache", size / 1_000_000));
-    shell.event(&Event::Summary { removed, size, dry_run: args.dry_run });
+    let what = if args.dry_run { "to remove" } else { "removed" };
+    let done = format!("{} {what}, {} MB of the cache", count(removed, "item"), size / 1_000_000);
+    shell.finish(done, &Event::Summary { removed, size, dry_run: args.dry_run });
     Ok(())
 }
 

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use keyway_manifest::text::Show as _;
 use serde::Serialize;
 
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::image::{ImageError, Images};
-use crate::shell::Shell;
+use crate::shell::{Shell, count};
 use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,7 @@ pub(super) struct Args {
 enum Event<'a> {
     Completeness { image: &'a str, complete: bool, missing: usize },
     Import { added: usize, known: usize },
+    Summary { added: usize, known: usize },
 }
 
 pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
@@ -32,12 +34,12 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     let images = Images::open(recipes, Cache::open()?);
     let imported = images.import(&args.file, shell)?;
     let (added, known) = (imported.added, imported.known);
-    let file = args.file.display();
+    let file = args.file.shown();
     shell.status("Imported", format_args!("{added} layers from {file}; {known} were here"));
     for image in &images.names()? {
         let missing = match images.missing(image) {
             // Not locked, or to be locked again: an import says nothing about it.
-            Err(ImageError::Lock(_)) => continue,
+            Err(ImageError::Lock(error)) if error.is_settled_by_locking() => continue,
             missing => missing?,
         };
         match missing {
@@ -47,5 +49,7 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         shell.event(&Event::Completeness { image, complete: missing == 0, missing });
     }
     shell.event(&Event::Import { added, known });
+    let done = format!("{} added, {known} known", count(added, "layer"));
+    shell.finish(done, &Event::Summary { added, known });
     Ok(())
 }

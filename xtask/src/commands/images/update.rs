@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{OnDemand, Selection, names, open, report, write_trusted_set};
 use crate::failure::{Exit, Failure};
 use crate::image::{Change, Outlook, Suites};
-use crate::shell::Shell;
+use crate::shell::{Shell, count};
 use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -35,12 +35,13 @@ enum Event<'a> {
     Summary {
         changes: usize,
         gone: usize,
+        images: usize,
     },
 }
 
 pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(), Failure> {
     let images = open(&args.selection, workspace)?;
-    let names = names(&args.selection, &images)?;
+    let names = names(&args.selection, &images, workspace)?;
     let (mut n_changes, mut n_gone) = (0, 0);
     let mut say = |image: &str, changes: &[Change]| {
         for change in changes {
@@ -67,7 +68,12 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
         }
         write_trusted_set(&images, workspace, &args.selection)?;
     }
-    shell.event(&Event::Summary { changes: n_changes, gone: n_gone });
+    let (changes, images) = (count(n_changes, "change"), count(names.len(), "image"));
+    let done = match (args.check, n_gone) {
+        (true, gone) => format!("{changes} to take, {} gone, in {images}", count(gone, "file")),
+        (false, _) => format!("{changes} in {images}"),
+    };
+    shell.finish(done, &Event::Summary { changes: n_changes, gone: n_gone, images: names.len() });
     if args.check && n_changes + n_gone > 0 {
         let message = format!("{n_changes} newer versions, {n_gone} files that no mirror has");
         return Err(Failure::new(Exit::Failed, message)

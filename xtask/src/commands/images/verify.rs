@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{OnDemand, Selection, names, open};
 use crate::failure::{Exit, Failure};
 use crate::image::{StandardLibraries, Verdict};
-use crate::shell::Shell;
+use crate::shell::{Shell, count};
 use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
     };
     let (mut verified, mut in_part, mut different) = (0, 0, 0);
     images.verify(
-        &names(&args.selection, &images)?,
+        &names(&args.selection, &images, workspace)?,
         libraries,
         &runner,
         shell,
@@ -69,7 +69,15 @@ pub(super) fn run(args: &Args, workspace: &Workspace, shell: &Shell) -> Result<(
             shell.event(&Event::Verification { image, verdict });
         },
     )?;
-    shell.event(&Event::Summary { verified, in_part, different });
+    let counts = [
+        Some(format!("{verified} verified")),
+        (in_part > 0).then(|| format!("{in_part} in part")),
+        (different > 0).then(|| format!("{different} different")),
+    ];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    let of = count(verified + in_part + different, "image");
+    let summary = Event::Summary { verified, in_part, different };
+    shell.finish(format_args!("{} of {of}", counts.join(", ")), &summary);
     if different > 0 {
         let message = format!(
             "{different} of {} images came out differently",

@@ -14,6 +14,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
+use keyway_manifest::text::Show as _;
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use rustix::thread::UnshareFlags;
 use thiserror::Error;
@@ -73,7 +74,7 @@ pub(super) fn failed<E: Into<io::Error>>(
 pub fn enter(args: &Args) -> ! {
     let result = if args.inner { inner(args) } else { outer() };
     let Err((status, error)) = result;
-    eprintln!("{}: {error}", super::NAME);
+    eprintln!("{}: {}", super::NAME, error.to_string().shown_lines());
     std::process::exit(status)
 }
 
@@ -135,7 +136,7 @@ fn start(args: &Args) -> Result<Pid, (i32, SetupError)> {
         return Err((ENGINE_FAILED, failed("find a command to run")(source)));
     };
     std::env::set_current_dir(&args.workdir).map_err(|source| {
-        let action = format!("change to the folder `{}`", args.workdir.display());
+        let action = format!("change to the folder `{}`", args.workdir.shown());
         (ENGINE_FAILED, failed(action)(source))
     })?;
     let env = args.env.iter().map(split_pair);
@@ -147,7 +148,7 @@ fn start(args: &Args) -> Result<Pid, (i32, SetupError)> {
         .spawn()
         .map_err(|source| {
             let status = if source.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
-            (status, failed(format!("run `{}`", program.display()))(source))
+            (status, failed(format!("run `{}`", program.shown()))(source))
         })?;
     Ok(Pid::from_child(&child))
 }
@@ -189,7 +190,7 @@ fn binds(mounts: &[OsString]) -> Result<Vec<Bind>, SetupError> {
         let access = if access == "rw" { Access::ReadWrite } else { Access::ReadOnly };
         let host = Path::new(host)
             .canonicalize()
-            .map_err(failed(format!("find `{}` on this machine", host.display())))?;
+            .map_err(failed(format!("find `{}` on this machine", host.shown())))?;
         Ok(Bind { host, guest: PathBuf::from(guest), access })
     };
     triples.iter().map(bind).collect()

@@ -10,6 +10,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use keyway_manifest::text::Show as _;
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 
 use super::enter::{SetupError, failed};
@@ -37,8 +38,7 @@ const DEVICES: [&str; 6] = ["full", "null", "random", "tty", "urandom", "zero"];
 
 /// Makes `root`, with `binds` in it, the root of this process.
 pub(super) fn build(root: &Path, binds: &[Bind]) -> Result<(), SetupError> {
-    let root =
-        root.canonicalize().map_err(failed(format!("find the root `{}`", root.display())))?;
+    let root = root.canonicalize().map_err(failed(format!("find the root `{}`", root.shown())))?;
     stand_aside(&root)?;
     mount_tmpfs(Path::new(NEW), "mode=755")?;
     let points: Vec<Point<'_>> = binds
@@ -63,7 +63,7 @@ pub(super) fn build(root: &Path, binds: &[Bind]) -> Result<(), SetupError> {
                 make_file(&guest)?;
             }
         }
-        let action = || format!("mount `{}` at `{}`", bind.host.display(), bind.guest.display());
+        let action = || format!("mount `{}` at `{}`", bind.host.shown(), bind.guest.shown());
         rustix::mount::mount_bind_recursive(old(&bind.host), &guest).map_err(failed(action()))?;
     }
     seal(binds)?;
@@ -113,7 +113,7 @@ fn expose(
     points: &[Point<'_>],
     hidden: &[&str],
 ) -> Result<(), SetupError> {
-    let reading = || failed(format!("read `{}`", source.display()));
+    let reading = || failed(format!("read `{}`", source.shown()));
     for entry in fs::read_dir(source).map_err(reading())? {
         let entry = entry.map_err(reading())?;
         let name = entry.file_name();
@@ -132,7 +132,7 @@ fn expose(
         let kind = entry.file_type().map_err(reading())?;
         if kind.is_symlink() {
             let link = fs::read_link(&from).map_err(reading())?;
-            symlink(&link, &to).map_err(failed(format!("make the link `{}`", to.display())))?;
+            symlink(&link, &to).map_err(failed(format!("make the link `{}`", to.shown())))?;
         } else if kind.is_dir() {
             make_folder(&to)?;
             if inside.iter().all(|point| from.join(point.path).exists()) {
@@ -222,7 +222,7 @@ fn seal(binds: &[Bind]) -> Result<(), SetupError> {
         };
         let flags = flags | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::BIND;
         rustix::mount::mount_remount(&mount.point, flags, "")
-            .map_err(failed(format!("set the mount flags of `{}`", guest.display())))?;
+            .map_err(failed(format!("set the mount flags of `{}`", guest.shown())))?;
     }
     Ok(())
 }
@@ -281,19 +281,19 @@ fn mount_tmpfs(path: &Path, options: &str) -> Result<(), SetupError> {
     let options = std::ffi::CString::new(options).unwrap_or_default();
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     rustix::mount::mount("tmpfs", path, "tmpfs", flags, options.as_c_str())
-        .map_err(failed(format!("mount a tmpfs at `{}`", path.display())))
+        .map_err(failed(format!("mount a tmpfs at `{}`", path.shown())))
 }
 
 fn bind(from: &Path, to: &Path) -> Result<(), SetupError> {
     rustix::mount::mount_bind(from, to).map_err(failed(format!(
         "mount `{}` at `{}`",
-        from.display(),
-        to.display()
+        from.shown(),
+        to.shown()
     )))
 }
 
 fn make_folder(path: &Path) -> Result<(), SetupError> {
-    fs::create_dir_all(path).map_err(failed(format!("make the folder `{}`", path.display())))
+    fs::create_dir_all(path).map_err(failed(format!("make the folder `{}`", path.shown())))
 }
 
 fn make_file(path: &Path) -> Result<(), SetupError> {
@@ -303,7 +303,7 @@ fn make_file(path: &Path) -> Result<(), SetupError> {
             io::ErrorKind::AlreadyExists => Ok(()),
             _ => Err(error),
         })
-        .map_err(failed(format!("make the file `{}`", path.display())))
+        .map_err(failed(format!("make the file `{}`", path.shown())))
 }
 
 #[cfg(test)]

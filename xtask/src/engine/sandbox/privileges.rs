@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::Path;
 
+use keyway_manifest::text::Show as _;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::process::{getegid, geteuid};
@@ -30,7 +31,7 @@ pub(super) fn unshare(flags: UnshareFlags) -> Result<(), SetupError> {
     unshare_raw(flags | UnshareFlags::NEWUSER).map_err(failed("make a user namespace"))?;
     let write = |file: &str, text: String| {
         let path = Path::new("/proc/self").join(file);
-        fs::write(&path, text).map_err(failed(format!("write `{}`", path.display())))
+        fs::write(&path, text).map_err(failed(format!("write `{}`", path.shown())))
     };
     // Without it the kernel refuses a plain user's group map.
     write("setgroups", "deny".into())?;

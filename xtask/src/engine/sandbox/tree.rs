@@ -19,6 +19,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
 
+use keyway_manifest::text::Show as _;
 use keyway_manifest::{Digest, Hasher};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use thiserror::Error;
@@ -43,7 +44,7 @@ pub enum TreeError {
         source: io::Error,
     },
     /// The tar's bytes are not those that the image names.
-    #[error("layer file `{}` has sha256 `{found}`, expected `{expected}`", .file.display())]
+    #[error("layer file `{}` has sha256 `{found}`, expected `{expected}`", .file.shown())]
     Digest {
         /// The file.
         file: PathBuf,

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Fetch, Recipe, RecipeError, Unpack};
+use crate::image::tools;
 
 /// The checks of one recipe file.
 struct Check<'a> {
@@ -70,7 +71,9 @@ impl Recipe {
             check.word("suite", &self.suite)?;
         }
         check.word("architecture", &self.architecture)?;
-        self.from.iter().try_for_each(|name| check.word("from", name))?;
+        let from = self.from.iter();
+        from.map(|name| name.strip_prefix(tools::FOLDER).unwrap_or(name))
+            .try_for_each(|name| check.word("from", name))?;
         self.packages.iter().try_for_each(|name| check.word("package", name))?;
         for omission in &self.without {
             if omission.why.trim().is_empty() {
@@ -88,6 +91,10 @@ impl Recipe {
             check.inside("file path", &file.path)?;
             check.inside("file source", &file.source.to_string_lossy())?;
         }
+        for folder in &self.folders {
+            check.inside("folder path", &folder.path)?;
+            check.inside("folder source", &folder.source.to_string_lossy())?;
+        }
         for link in &self.links {
             check.inside("link path", &link.path)?;
         }
@@ -97,6 +104,7 @@ impl Recipe {
                 return Err(check.invalid("toolchain", target, "names no command for its linker"));
             }
         }
+        self.check_templates(|text, problem| check.invalid("target", text, problem))?;
         self.check_sources(&check)
     }
 
@@ -144,7 +152,9 @@ impl Recipe {
             && self.rust.is_empty()
             && self.fetches.is_empty()
             && self.standard_libraries.is_empty()
+            && self.first_links.is_empty()
             && self.files.is_empty()
+            && self.folders.is_empty()
             && self.links.is_empty()
             && self.from.is_none();
         if alone {

@@ -3,13 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
+use keyway_manifest::text::Show as _;
 use thiserror::Error;
 
 /// Why a recipe can't be used.
 #[derive(Debug, Error)]
 pub enum RecipeError {
     /// A file of it can't be read.
-    #[error("could not read `{path}` of the recipe of image `{image}`")]
+    #[error("could not read `{path}` of the recipe of image `{image}`", path = .path.shown())]
     Read {
         /// The image.
         image: String,
@@ -19,7 +20,7 @@ pub enum RecipeError {
         source: io::Error,
     },
     /// There is no recipe of that name.
-    #[error("no recipe for image `{image}`: `{path}` does not exist")]
+    #[error("no recipe for image `{image}`: `{path}` does not exist", path = .path.shown())]
     Missing {
         /// The image.
         image: String,
@@ -27,7 +28,7 @@ pub enum RecipeError {
         path: PathBuf,
     },
     /// It is not of the form.
-    #[error("`{path}` is no recipe")]
+    #[error("`{path}` is no recipe", path = .path.shown())]
     Parse {
         /// The file.
         path: PathBuf,
@@ -35,7 +36,7 @@ pub enum RecipeError {
         source: Box<toml::de::Error>,
     },
     /// A field holds what it must not.
-    #[error("`{path}`: {field} `{value}` {problem}")]
+    #[error("`{path}`: {field} `{value}` {problem}", path = .path.shown())]
     Invalid {
         /// The file.
         path: PathBuf,

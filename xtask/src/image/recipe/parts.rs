@@ -1,12 +1,13 @@
 //! The tables of a recipe that name packages, wheels, files and toolchains.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use keyway_manifest::Triple;
 use serde::Deserialize;
 
-use super::RecipeError;
+use super::{RecipeError, files_below};
 
 /// A dependency that does not follow, and why the image can do without.
 #[derive(Debug, Deserialize)]
@@ -47,6 +48,14 @@ pub struct StandardLibrary {
     pub bootstrap: Option<String>,
 }
 
+/// A target for which the image brings along what zig compiles for a first link.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstLink {
+    /// The target.
+    pub target: Triple,
+}
+
 /// A file from beside the recipe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -58,6 +67,9 @@ pub struct FileEntry {
     /// Whether it is a program.
     #[serde(default)]
     pub executable: bool,
+    /// Whether it lies below the standard library, whose compilation then sees it.
+    #[serde(default)]
+    pub early: bool,
 }
 
 impl FileEntry {
@@ -74,6 +86,40 @@ impl FileEntry {
     }
 }
 
+/// A folder from beside the recipe, with every file below it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderEntry {
+    /// Where it goes.
+    pub path: String,
+    /// Its place below the recipe's folder.
+    pub source: PathBuf,
+}
+
+impl FolderEntry {
+    /// Its files, each by its path in the image, with line feeds alone; none of them is a program.
+    ///
+    /// # Errors
+    /// If one can't be read, or its name is no text.
+    pub fn files(&self, folder: &Path, image: &str) -> Result<Vec<(String, Vec<u8>)>, RecipeError> {
+        let folder = folder.join(&self.source);
+        let error = |path: &Path| {
+            let (image, path) = (image.to_owned(), path.to_owned());
+            move |source| RecipeError::Read { image, path, source }
+        };
+        let mut files = Vec::new();
+        for path in files_below(&folder).map_err(error(&folder))? {
+            let bytes = fs::read(&path).map_err(error(&path))?;
+            let inside = path.strip_prefix(&folder).unwrap_or(&path);
+            let inside: Option<Vec<_>> = inside.iter().map(|part| part.to_str()).collect();
+            let inside = inside.ok_or_else(|| io::ErrorKind::InvalidFilename.into());
+            let inside = inside.map_err(error(&path))?.join("/");
+            files.push((format!("{}/{inside}", self.path), line_feeds(bytes)));
+        }
+        Ok(files)
+    }
+}
+
 /// A symbolic link.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +128,9 @@ pub struct LinkEntry {
     pub path: String,
     /// What it says.
     pub target: String,
+    /// Whether it lies below the standard library, whose compilation then sees it.
+    #[serde(default)]
+    pub early: bool,
 }
 
 /// A target that the image builds for.

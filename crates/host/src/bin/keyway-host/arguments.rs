@@ -1,12 +1,15 @@
 //! The command line of `keyway-host`.
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use keyway_host::code::Code;
 use keyway_host::policy::{Expectation, ImportPolicy, PermissionPolicy, ToolchainPolicy};
+use keyway_host::toolchains::Toolchains;
 use keyway_manifest::Digest;
+use keyway_manifest::text::Show as _;
+
+use crate::exercise::Last;
 
 pub(crate) const USAGE: &str = "\
 Checks, loads and calls Keyway plugins.
@@ -16,6 +19,8 @@ Usage:
   keyway-host call PATH METHOD [INPUT]      load one, call a method, print what it returns
   keyway-host exercise PATH…                load each, use it in every way, unload it; of a folder,
                                             every library in it
+  keyway-host exercise-again PATH…          load each, call and unload it, load it again and end
+                                            while it is loaded
   keyway-host explain CODE                  what a refusal code means
 
 Options:
@@ -39,7 +44,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     Gate { paths: Vec<PathBuf> },
     Call { path: PathBuf, method: String, input: Vec<u8> },
-    Exercise { paths: Vec<PathBuf> },
+    Exercise { paths: Vec<PathBuf>, last: Last },
     Explain { code: Code },
 }
 
@@ -51,7 +56,7 @@ impl Arguments {
         let mut plain = Vec::new();
         let mut words = words.peekable();
         while let Some(word) = words.next() {
-            let mut value = || words.next().ok_or(format!("`{}` needs a value", word.display()));
+            let mut value = || words.next().ok_or(format!("`{}` needs a value", word.shown()));
             match word.to_str() {
                 Some("--help" | "-h") => return Ok(None),
                 Some("--json") => json = true,
@@ -84,7 +89,10 @@ impl Command {
         };
         let command = match name.to_str() {
             Some("gate") => Self::Gate { paths: paths(&mut words)? },
-            Some("exercise") => Self::Exercise { paths: paths(&mut words)? },
+            Some("exercise") => Self::Exercise { paths: paths(&mut words)?, last: Last::Unloaded },
+            Some("exercise-again") => {
+                Self::Exercise { paths: paths(&mut words)?, last: Last::Loaded }
+            }
             Some("call") => {
                 let path = words.next().ok_or("`call` needs the path of a plugin")?.into();
                 let method = text(words.next().ok_or("`call` needs a method")?)?;
@@ -94,10 +102,10 @@ impl Command {
                 let code = text(words.next().ok_or("`explain` needs a code such as `KW212`")?)?;
                 Self::Explain { code: code.parse().map_err(|error| format!("{error}"))? }
             }
-            _ => return Err(format!("there is no command `{}`", name.display())),
+            _ => return Err(format!("there is no command `{}`", name.shown())),
         };
         match words.next() {
-            Some(word) => Err(format!("`{}` is one argument too many", word.display())),
+            Some(word) => Err(format!("`{}` is one argument too many", word.shown())),
             None => Ok(Some(command)),
         }
     }
@@ -109,7 +117,7 @@ fn paths(words: &mut impl Iterator<Item = OsString>) -> Result<Vec<PathBuf>, Str
 }
 
 fn text(word: OsString) -> Result<String, String> {
-    word.into_string().map_err(|word| format!("`{}` is not UTF-8", word.display()))
+    word.into_string().map_err(|word| format!("`{}` is not UTF-8", word.shown()))
 }
 
 /// Whatever the shell gave, as the plugin will see it.
@@ -121,7 +129,7 @@ fn trust(policy: &mut ToolchainPolicy, hash: Digest) {
     if let ToolchainPolicy::Trusted(trusted) = policy {
         trusted.insert(hash);
     } else if *policy == ToolchainPolicy::SameAsHost {
-        *policy = ToolchainPolicy::Trusted(BTreeSet::from([hash]));
+        *policy = ToolchainPolicy::Trusted(Toolchains::from([hash]));
     }
 }
 

@@ -1,9 +1,17 @@
-//! `exercise`: uses plugins in every way that the contract has, and compares what they return.
+//! `exercise`: uses plugins in every way that the contract has.
+//!
+//! What a method expects is its author's business, so each is called with no bytes, on an instance of
+//! its own: an error is an answer, and so is a panic that was caught. Of this repository's plugins it is
+//! known what they return for what.
+//!
+//! A plugin can also break a process that ends. One process ends after the plugin was unloaded, another
+//! ([`Last::Loaded`]) with the plugin loaded, for the second time; whoever started them sees how they
+//! end. What is being done is said before it is done, for the case that nothing can be said afterwards.
 
 use std::path::{Path, PathBuf};
 
 use keyway_abi::call::{CallError, CallStatus, Context};
-use keyway_host::load::{Host, Plugin};
+use keyway_host::{Host, Plugin, SavedState};
 use serde_json::json;
 
 use crate::arguments::Arguments;
@@ -11,6 +19,15 @@ use crate::{Output, Status};
 
 /// How deep libraries are looked for in a folder: `dist/TARGET/PLUGIN/` needs three.
 const MAX_DEPTH: usize = 4;
+
+/// What has become of a plugin when the process ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Last {
+    /// It was unloaded.
+    Unloaded,
+    /// It was unloaded, loaded again, and still is.
+    Loaded,
+}
 
 /// What is known of a plugin: an input that goes through methods one after the other, and what
 /// comes out at the end.
@@ -40,8 +57,9 @@ const SAMPLES: &[Sample] = &[
     },
 ];
 
-pub(crate) fn run(arguments: &Arguments, paths: &[PathBuf], output: &Output) -> Status {
-    let host = match crate::host(arguments, output) {
+pub(crate) fn run(arguments: &Arguments, paths: &[PathBuf], last: Last, output: &Output) -> Status {
+    let services = crate::services();
+    let host = match crate::host(arguments, services, output) {
         Ok(host) => host,
         Err(status) => return status,
     };
@@ -59,7 +77,9 @@ pub(crate) fn run(arguments: &Arguments, paths: &[PathBuf], output: &Output) -> 
         output.text("error: there is no library to exercise");
         return Status::Failed;
     }
-    let statuses = libraries.iter().map(|path| exercise(&host, path, arguments, output));
+    let config = &arguments.config;
+    let statuses =
+        libraries.iter().map(|path| Exercise { host: &host, config, path, output }.run(last));
     statuses.max().unwrap_or(Status::Done)
 }
 
@@ -77,78 +97,161 @@ fn find(folder: &Path, depth: usize, libraries: &mut Vec<PathBuf>) {
     }
 }
 
-fn exercise(host: &Host, path: &Path, arguments: &Arguments, output: &Output) -> Status {
-    let plugin = match crate::load(host, path, &arguments.config, output) {
-        Ok(plugin) => plugin,
-        Err(status) => return status,
-    };
-    let name = plugin.manifest().plugin.name.to_string();
-    match use_plugin(host, path, plugin, &arguments.config) {
-        Ok(calls) => {
-            let event =
-                json!({ "event": "exercise", "path": path, "plugin": name, "calls": calls });
-            output.event(&event);
-            output.text(format_args!("`{name}` was loaded, called {calls} times and unloaded"));
-            Status::Done
-        }
-        Err(error) => {
-            output.failure(path, &*error);
-            Status::Failed
-        }
-    }
+/// One plugin and what it is used with.
+struct Exercise<'a> {
+    host: &'a Host,
+    config: &'a [u8],
+    path: &'a Path,
+    output: &'a Output,
 }
 
-/// Everything that the contract has, and how many calls returned what they should.
-fn use_plugin(
-    host: &Host,
-    path: &Path,
-    mut plugin: Plugin,
-    config: &[u8],
-) -> Result<usize, Box<dyn std::error::Error>> {
-    let mut calls = call_samples(&mut plugin)?;
-    plugin.instance().pause()?;
-    plugin.instance().resume()?;
-    let unknown = plugin.instance().invoke("no such method", b"", Context::NONE);
-    match unknown {
-        Err(CallError { status: CallStatus::UNKNOWN_METHOD, .. }) => {}
-        other => return Err(format!("a method that is not there gave {other:?}").into()),
-    }
-    match plugin.instance().save_state() {
-        Ok(state) => {
-            let mut successor = host.load(path, config)?;
-            successor.instance().restore_state(&state)?;
-            let again = successor.instance().save_state()?;
-            if *again != *state {
-                return Err("a restored state was saved differently".into());
+/// Calls of methods, and how many of them were answered with an error.
+#[derive(Default)]
+struct Calls {
+    made: usize,
+    errors: usize,
+}
+
+type Failed = Box<dyn std::error::Error>;
+
+impl Exercise<'_> {
+    fn run(&self, last: Last) -> Status {
+        self.doing("it was loaded");
+        let plugin = match crate::load(self.host, self.path, self.config, self.output) {
+            Ok(plugin) => plugin,
+            Err(status) => return status,
+        };
+        let name = plugin.name().to_owned();
+        let stays_mapped = plugin.stays_mapped();
+        let used = match last {
+            Last::Unloaded => self.use_and_unload(plugin),
+            Last::Loaded => self.use_twice(plugin),
+        };
+        match used {
+            Ok(Calls { made, errors }) => {
+                self.output.event(&json!({
+                    "event": "exercise",
+                    "path": self.path.to_string_lossy(),
+                    "plugin": name,
+                    "calls": made,
+                    "errors": errors,
+                    "stays_mapped": stays_mapped,
+                }));
+                let last = match last {
+                    Last::Unloaded => "and unloaded",
+                    Last::Loaded => "unloaded and loaded again",
+                };
+                self.output.text(format_args!(
+                    "`{name}` was loaded, called {made} times ({errors} errors) {last}"
+                ));
+                Status::Done
             }
-            successor.unload()?;
+            Err(error) => {
+                self.output.failure(self.path, &*error);
+                Status::Failed
+            }
         }
-        Err(CallError { status: CallStatus::UNSUPPORTED, .. }) => {}
-        Err(error) => return Err(error.into()),
     }
-    plugin.unload()?;
-    // Once more, since what was left behind shows at the second time.
-    let mut plugin = host.load(path, config)?;
-    calls += call_samples(&mut plugin)?;
-    plugin.unload()?;
-    Ok(calls)
+
+    /// Everything that the contract has.
+    fn use_and_unload(&self, mut plugin: Plugin) -> Result<Calls, Failed> {
+        let calls = self.call(&mut plugin)?;
+        self.doing("it was paused and resumed");
+        plugin.instance().pause(Context::NONE)?;
+        plugin.instance().resume(Context::NONE)?;
+        self.doing("a method was called that it has not");
+        let unknown = plugin.instance().invoke("no such method", b"", Context::NONE);
+        match unknown {
+            Err(CallError { status: CallStatus::UNKNOWN_METHOD, .. }) => {}
+            other => return Err(format!("a method that is not there gave {other:?}").into()),
+        }
+        self.doing("its state was saved");
+        match plugin.instance().save_state(Context::NONE) {
+            Ok(state) => {
+                self.doing("its state was restored in another copy of it");
+                let mut successor = self.host.load(self.path, self.config)?;
+                let saved = SavedState {
+                    format: state.format,
+                    bytes: &state.bytes,
+                    plugin: plugin.name(),
+                    version: plugin.version(),
+                };
+                successor.instance().restore_state(&saved, Context::NONE)?;
+                let again = successor.instance().save_state(Context::NONE)?;
+                if *again.bytes != *state.bytes {
+                    return Err("a restored state was saved differently".into());
+                }
+                successor.unload()?;
+            }
+            Err(CallError { status: CallStatus::UNSUPPORTED, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.unload(plugin)?;
+        Ok(calls)
+    }
+
+    /// What was left behind by the first time shows at the second.
+    fn use_twice(&self, mut plugin: Plugin) -> Result<Calls, Failed> {
+        let mut calls = self.call(&mut plugin)?;
+        self.unload(plugin)?;
+        self.doing("it was loaded again");
+        let mut plugin = self.host.load(self.path, self.config)?;
+        calls += self.call(&mut plugin)?;
+        // Most hosts end with their plugins loaded.
+        std::mem::forget(plugin);
+        Ok(calls)
+    }
+
+    fn unload(&self, plugin: Plugin) -> Result<(), CallError> {
+        self.doing("it was unloaded");
+        plugin.unload()
+    }
+
+    /// Calls every method that the plugin has with no bytes, and those that are known with more.
+    fn call(&self, plugin: &mut Plugin) -> Result<Calls, Failed> {
+        let mut calls = Calls::default();
+        let exports = plugin.shared_instance().exports().clone();
+        for method in exports.methods() {
+            let method = method.name.as_str();
+            self.doing(&format!("`{method}` was called with no bytes"));
+            let mut instance = exports.create(self.config, Context::NONE)?;
+            let answer = instance.invoke(method, b"", Context::NONE);
+            calls += Calls { made: 1, errors: usize::from(answer.is_err()) };
+            if let Err(CallError { status: CallStatus::UNKNOWN_METHOD, .. }) = answer {
+                return Err(format!("it has a method `{method}`, and does not know it").into());
+            }
+            instance.destroy()?;
+        }
+        let name = plugin.name().to_owned();
+        for sample in SAMPLES.iter().filter(|sample| sample.plugin == name) {
+            let mut bytes = sample.input.as_bytes().to_vec();
+            for method in sample.methods {
+                self.doing(&format!("`{method}` was called"));
+                bytes = plugin.instance().invoke(method, &bytes, Context::NONE)?.to_vec();
+                calls.made += 1;
+            }
+            if bytes != sample.output.as_bytes() {
+                let (found, expected) = (String::from_utf8_lossy(&bytes), sample.output);
+                return Err(format!(
+                    "`{:?}` gave `{found}`, expected `{expected}`",
+                    sample.methods
+                )
+                .into());
+            }
+        }
+        Ok(calls)
+    }
+
+    /// Says what is done next, as what was being done when it went wrong.
+    fn doing(&self, what: &str) {
+        self.output
+            .event(&json!({ "event": "doing", "path": self.path.to_string_lossy(), "what": what }));
+    }
 }
 
-fn call_samples(plugin: &mut Plugin) -> Result<usize, Box<dyn std::error::Error>> {
-    let name = plugin.manifest().plugin.name.clone();
-    let mut calls = 0;
-    for sample in SAMPLES.iter().filter(|sample| sample.plugin == name.as_str()) {
-        let mut bytes = sample.input.as_bytes().to_vec();
-        for method in sample.methods {
-            bytes = plugin.instance().invoke(method, &bytes, Context::NONE)?.to_vec();
-            calls += 1;
-        }
-        if bytes != sample.output.as_bytes() {
-            let (found, expected) = (String::from_utf8_lossy(&bytes), sample.output);
-            return Err(
-                format!("`{:?}` gave `{found}`, expected `{expected}`", sample.methods).into()
-            );
-        }
+impl std::ops::AddAssign for Calls {
+    fn add_assign(&mut self, other: Self) {
+        self.made += other.made;
+        self.errors += other.errors;
     }
-    Ok(calls)
 }

@@ -15,9 +15,10 @@ use std::process::ExitCode;
 
 use keyway_abi::call::Context;
 use keyway_host::gate::Gate;
-use keyway_host::load::{Host, LoadError, Plugin};
 use keyway_host::refusal::{Rejection, Verdict};
 use keyway_host::services::Services;
+use keyway_host::{Host, LoadError, Plugin};
+use keyway_manifest::text::Show as _;
 use serde_json::{Value, json};
 
 use arguments::{Arguments, Command};
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(error) => {
-            eprintln!("error: {error}\n\n{}", arguments::USAGE);
+            eprintln!("error: {}\n\n{}", error.shown(), arguments::USAGE);
             return Status::Usage.into();
         }
     };
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
     let status = match &arguments.command {
         Command::Gate { paths } => gate(&arguments, paths, &output),
         Command::Call { path, method, input } => call(&arguments, path, method, input, &output),
-        Command::Exercise { paths } => exercise::run(&arguments, paths, &output),
+        Command::Exercise { paths, last } => exercise::run(&arguments, paths, *last, &output),
         Command::Explain { code } => {
             println!("{code} ({}): {}\n", code.check(), code.title());
             println!("{}\n", code.meaning());
@@ -79,14 +80,14 @@ impl Output {
 
     fn text(&self, line: impl std::fmt::Display) {
         if !self.json {
-            println!("{line}");
+            println!("{}", line.to_string().shown_lines());
         }
     }
 
     fn verdict<T>(&self, path: &Path, outcome: &Result<T, Rejection>) {
         self.event(&json!(Verdict::new(path, outcome)));
         match outcome {
-            Ok(_) => self.text(format_args!("`{}` is admitted", path.display())),
+            Ok(_) => self.text(format_args!("`{}` is admitted", path.shown())),
             Err(rejection) => self.text(rejection),
         }
     }
@@ -98,8 +99,9 @@ impl Output {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
+        let path = path.to_string_lossy();
         self.event(&json!({ "event": "failure", "path": path, "message": message }));
-        self.text(format_args!("error: {message}"));
+        self.text(format_args!("error: {}", message.shown()));
     }
 }
 
@@ -117,7 +119,7 @@ fn gate(arguments: &Arguments, paths: &[PathBuf], output: &Output) -> Status {
 }
 
 fn call(arguments: &Arguments, path: &Path, method: &str, input: &[u8], output: &Output) -> Status {
-    let host = match host(arguments, output) {
+    let host = match host(arguments, services(), output) {
         Ok(host) => host,
         Err(status) => return status,
     };
@@ -127,7 +129,7 @@ fn call(arguments: &Arguments, path: &Path, method: &str, input: &[u8], output: 
     };
     match plugin.instance().invoke(method, input, Context::NONE) {
         Ok(result) if output.json => {
-            let text = String::from_utf8_lossy(&result);
+            let (path, text) = (path.to_string_lossy(), String::from_utf8_lossy(&result));
             output
                 .event(&json!({ "event": "call", "path": path, "method": method, "output": text }));
             Status::Done
@@ -143,8 +145,15 @@ fn call(arguments: &Arguments, path: &Path, method: &str, input: &[u8], output: 
     }
 }
 
-fn host(arguments: &Arguments, output: &Output) -> Result<Host, Status> {
-    let services = Services::new(|level, line| eprintln!("{level:?}: {line}"));
+fn services() -> &'static Services {
+    Services::new(|level, line| eprintln!("{level:?}: {}", line.shown()))
+}
+
+fn host(
+    arguments: &Arguments,
+    services: &'static Services,
+    output: &Output,
+) -> Result<Host, Status> {
     Host::new(arguments.expectation.clone(), services).map_err(|error| {
         output.failure(&std::env::temp_dir(), &error);
         Status::NoStage

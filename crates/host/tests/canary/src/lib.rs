@@ -71,4 +71,5 @@ impl Canary {
     }
 }
 
-export_plugin!(Canary: dyn Song);
+// It has no threads, and registers nothing with anybody.
+export_plugin!(Canary: dyn Song, unsafe(unloadable));

@@ -9,17 +9,19 @@ use std::process::Command;
 
 use keyway_host::policy::HOST_TOOLCHAIN;
 use keyway_host::{
-    Code, Expectation, ExportPolicy, Gate, ImportPolicy, KnownInterface, MAX_LIBRARY_SIZE,
-    OtherInterfaces, PermissionPolicy, StampPolicy, ToolchainPolicy, Verdict,
+    Code, Expectation, ExportPolicy, Gate, ImportPolicy, MAX_LIBRARY_SIZE, PermissionPolicy,
+    StampPolicy, ToolchainPolicy, Toolchains, Verdict,
 };
 use keyway_manifest::{Libc, LibcFamily, LibcVersion, Manifest, Triple};
 use snapbox::{assert_data_eq, str};
 use tempfile::TempDir;
 
-#[path = "refusals/c_library.rs"]
+#[path = "../refusals/c_library.rs"]
 mod c_library;
-#[path = "refusals/canary.rs"]
+#[path = "../refusals/canary.rs"]
 mod canary;
+mod hosts;
+mod people;
 
 /// A copy of the canary, with its manifest, in a folder of its own.
 struct Plugin {
@@ -57,7 +59,7 @@ impl Plugin {
 /// What admits the canary as this machine's cargo built it.
 fn expectation() -> Expectation {
     let mut expectation = Expectation {
-        toolchains: ToolchainPolicy::Trusted(BTreeSet::from([canary::toolchain().hash()])),
+        toolchains: ToolchainPolicy::Trusted(Toolchains::from([canary::toolchain().hash()])),
         ..Expectation::this_process()
     };
     if let ImportPolicy::Listed(names) = &mut expectation.imports {
@@ -180,12 +182,23 @@ fn toolchains() {
     let trusted = ToolchainPolicy::trusted(&list, &target).expect("a list");
     assert_eq!(check(&plugin.library, with(trusted)), "");
     let other = ToolchainPolicy::trusted(&list, &"a-b".parse().expect("a triple"));
-    assert_eq!(other, Ok(ToolchainPolicy::Trusted(BTreeSet::new())));
+    assert_eq!(other, Ok(ToolchainPolicy::Trusted(Toolchains::default())));
+    let retired = |day: &str| {
+        let list = format!("{} retired {day}: its linker drops relocations\n", list.trim());
+        with(ToolchainPolicy::trusted(&list, &target).expect("a list"))
+    };
+    assert_eq!(check(&plugin.library, retired("9999-12-31")), "");
+    assert_data_eq!(
+        check(&plugin.library, retired("2026-01-31")),
+        str![
+            "KW504 toolchain: its toolchain is retired: found toolchain `[..]`, retired 2026-01-31, expected one that is not: its linker drops relocations"
+        ]
+    );
     let error = ToolchainPolicy::trusted("\nabc x86_64-unknown-linux-gnu", &target);
     assert_data_eq!(
         error.expect_err("no hash").to_string(),
         str![
-            "line 2 of the list of toolchains is no hash and target: `abc x86_64-unknown-linux-gnu`"
+            "line 2 of the list of toolchains is not `HASH TARGET` or `HASH TARGET retired DAY: REASON`: `abc x86_64-unknown-linux-gnu`"
         ]
     );
 }
@@ -217,6 +230,17 @@ fn shows_no_more_than_the_contract_needs() {
     let plugin = Plugin::new();
     let exports = ExportPolicy::Contract(BTreeSet::new());
     assert_eq!(check(&plugin.library, Expectation { exports, ..expectation() }), "");
+}
+
+#[test]
+fn exports_that_a_linker_makes() {
+    let contract = ExportPolicy::Contract(BTreeSet::new());
+    for good in ["keyway_plugin_v1", "__start_linkme_COMMANDS", "__stop_linkme_COMMANDS"] {
+        assert!(contract.allows(good), "{good}");
+    }
+    for bad in ["__start_", "__start", "__stop_", "start_a", "___start_a", "_start"] {
+        assert!(!contract.allows(bad), "{bad}");
+    }
 }
 
 #[test]
@@ -252,22 +276,41 @@ fn a_large_manifest() {
     assert_data_eq!(
         check(&plugin.library, expectation()),
         str![
-            "KW104 file: the file is larger than the gate reads: found `[FOLDER]/canary.manifest.json` with 1048577 bytes, expected at most 1048576 bytes"
+            "KW104 file: the file is larger than the gate reads: found `[FOLDER]/libcanary.so.manifest.json` with 1048577 bytes, expected at most 1048576 bytes"
         ]
     );
 }
 
-/// Cargo turns the `-` of a name into `_`; the manifest keeps it.
+/// `[lib] name` may differ from the package's: the manifest is found by the library's file name alone.
 #[test]
-fn finds_the_manifest_of_a_name_with_hyphens() {
-    let plugin = Plugin::new();
-    let rename = |from: &str, to: &str| {
-        fs::rename(plugin.folder.path().join(from), plugin.folder.path().join(to)).expect("moved");
-    };
-    rename("libcanary.so", "liborder_match.so");
-    rename("canary.manifest.json", "order-match.manifest.json");
-    let library = plugin.folder.path().join("liborder_match.so");
-    assert_eq!(codes(&library, expectation()), [Code::OtherLibrary]);
+fn a_library_with_another_name_than_its_plugin() {
+    let bytes = fs::read(&*canary::LIBRARY).expect("the library");
+    let plugin = Plugin::of(&bytes, canary::manifest(&bytes, "libbird-3.so"));
+    assert_eq!(plugin.manifest.file_name(), "libbird-3.so.manifest.json");
+    assert_eq!(codes(&plugin.library, expectation()), []);
+    // A manifest under any other name is none of this library's.
+    let named_by_plugin = plugin.folder.path().join("canary.manifest.json");
+    fs::rename(plugin.folder.path().join(plugin.manifest.file_name()), named_by_plugin)
+        .expect("renamed");
+    assert_data_eq!(
+        check(&plugin.library, expectation()),
+        str![
+            "KW201 manifest: there is no manifest beside it: found no manifest in `[FOLDER]`, expected `libbird-3.so.manifest.json`"
+        ]
+    );
+}
+
+/// Any number of plugins may lie in one folder, each with its manifest.
+#[test]
+fn a_flat_folder() {
+    let one = Plugin::new();
+    let other = Plugin::of(&one.bytes(), canary::manifest(&one.bytes(), "libbird-3.so"));
+    for file in ["libbird-3.so", "libbird-3.so.manifest.json"] {
+        fs::copy(other.folder.path().join(file), one.folder.path().join(file)).expect("copied");
+    }
+    for file in ["libcanary.so", "libbird-3.so"] {
+        assert_eq!(codes(&one.folder.path().join(file), expectation()), [], "{file}");
+    }
 }
 
 /// All that is wrong, in the gate's order.
@@ -279,7 +322,7 @@ fn tells_everything_at_once() {
     plugin.describe();
     let expectation = Expectation {
         imports: ImportPolicy::Listed(BTreeSet::new()),
-        toolchains: ToolchainPolicy::Trusted(BTreeSet::new()),
+        toolchains: ToolchainPolicy::Trusted(Toolchains::default()),
         ..expectation()
     };
     let codes = codes(&plugin.library, expectation);
@@ -309,60 +352,6 @@ fn a_library_without_a_stamp() {
     let optional = Expectation { stamp: StampPolicy::Optional, ..expectation() };
     let admission = Gate::new(optional).check(&plugin.library).expect("an admission");
     assert_eq!(admission.stamp(), None);
-}
-
-/// Which pairs of host and plugin are refused, though a loader might take the one or other: only the
-/// same triple will do.
-#[test]
-fn odd_hosts() {
-    let refused = |file: &str, built_for: &str, host: &str| {
-        let path = format!("../inspect/tests/libraries/{file}");
-        let bytes = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).expect("a library");
-        let mut manifest =
-            canary::manifest(&fs::read(&*canary::LIBRARY).expect("it"), "libcanary.so");
-        manifest.target = built_for.parse().expect("a triple");
-        manifest.artifact.format = keyway_inspect::inspect(&bytes).expect("it").facts.header.format;
-        (manifest.stamp, manifest.abi, manifest.toolchain) =
-            (keyway_manifest::StampFormat::None, None, None);
-        if file.ends_with(".dll") {
-            manifest.artifact.file = "canary.dll".parse().expect("a name");
-        }
-        manifest.artifact.size = bytes.len() as u64;
-        manifest.artifact.sha256 = keyway_manifest::Digest::of(&bytes);
-        let plugin = Plugin::of(&bytes, manifest);
-        let musl = Libc { family: LibcFamily::Musl, floor: None };
-        let expectation = Expectation {
-            libc: host.ends_with("-musl").then_some(musl),
-            ..Expectation::for_target(host.parse().expect("a triple"))
-        };
-        let codes = codes(&plugin.library, expectation);
-        let is_first = |code: &Code| {
-            matches!(
-                code,
-                Code::WrongFormat
-                    | Code::WrongMachine
-                    | Code::WrongSystem
-                    | Code::WrongTarget
-                    | Code::LibcFamily
-            )
-        };
-        codes.into_iter().filter(is_first).collect::<Vec<_>>()
-    };
-    let (gnu, musl) = ("x86_64-unknown-linux-gnu", "x86_64-unknown-linux-musl");
-    assert_eq!(refused("elf-x86_64.so", gnu, musl), [Code::WrongTarget, Code::LibcFamily]);
-    assert_eq!(refused("elf-musl.so", musl, gnu), [Code::WrongTarget]);
-    let both = [Code::WrongMachine, Code::WrongTarget];
-    let (arm, arm32) = ("aarch64-unknown-linux-gnu", "armv7-unknown-linux-gnueabihf");
-    assert_eq!(refused("elf-aarch64.so", arm, arm32), both);
-    assert_eq!(refused("elf-armv7.so", arm32, arm), both);
-    assert_eq!(refused("elf-armv7.so", arm32, arm32), []);
-    assert_eq!(refused("elf-x86_64.so", gnu, "i686-unknown-linux-gnu"), both);
-    assert_eq!(refused("elf-i686.so", "i686-unknown-linux-gnu", gnu), both);
-    assert_eq!(refused("elf-s390x.so", "s390x-unknown-linux-gnu", gnu), both);
-    let (mingw, msvc) = ("x86_64-pc-windows-gnu", "x86_64-pc-windows-msvc");
-    assert_eq!(refused("pe-x86_64.dll", mingw, msvc), [Code::WrongTarget]);
-    assert_eq!(refused("pe-x86_64.dll", mingw, "x86_64-pc-windows-gnullvm"), [Code::WrongTarget]);
-    assert_eq!(refused("pe-x86_64.dll", mingw, mingw), []);
 }
 
 #[cfg(unix)]
@@ -397,39 +386,6 @@ fn owners() {
     // Sticky folders are fine, whoever writes to them.
     fs::set_permissions(plugin.folder.path(), PermissionsExt::from_mode(0o1777)).expect("chmod");
     assert_eq!(check(&plugin.library, expectation()), "");
-}
-
-#[test]
-fn interfaces() {
-    let plugin = Plugin::new();
-    let with = |interfaces: Vec<KnownInterface>, other_interfaces| Expectation {
-        interfaces,
-        other_interfaces,
-        ..expectation()
-    };
-    let known = |descriptor: &str| KnownInterface {
-        name: "Song".to_owned(),
-        descriptor: descriptor.to_owned(),
-    };
-    let bytes = plugin.bytes();
-    let section = keyway_inspect::inspect(&bytes).expect("it").facts.stamp.expect("a stamp");
-    let stamp = keyway_abi::stamp::Stamp::parse(&bytes[section]).expect("a stamp");
-    let same = known(stamp.descriptor);
-    let other = known(&stamp.descriptor.replace("fn(&self, u32)", "fn(&self, u64)"));
-    assert_eq!(check(&plugin.library, with(vec![same], OtherInterfaces::Refuse)), "");
-    assert_data_eq!(
-        check(&plugin.library, with(vec![other], OtherInterfaces::Admit)),
-        str![
-            "KW412 abi: it was built against another version of its interface: found Song.octave: host fn(&self, u64) -> u32, plugin fn(&self, u32) -> u32, expected the host's `Song` with ABI hash `56fd9e16b6dc`"
-        ]
-    );
-    assert_eq!(check(&plugin.library, with(vec![], OtherInterfaces::Admit)), "");
-    assert_data_eq!(
-        check(&plugin.library, with(vec![], OtherInterfaces::Refuse)),
-        str![
-            "KW413 abi: the host does not know its interface: found interface `Song`, expected none"
-        ]
-    );
 }
 
 #[test]

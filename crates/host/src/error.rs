@@ -1,0 +1,38 @@
+//! One error for all that a host does with a plugin, so that a function which loads and calls has one
+//! result type.
+
+use keyway_abi::call::CallError;
+use thiserror::Error;
+
+use crate::exports::ContractError;
+use crate::load::LoadError;
+use crate::refusal::Rejection;
+use crate::stage::StageError;
+
+/// What can go wrong between a plugin's file and the result of a call; `?` makes it from each error
+/// of this crate.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// It was not loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It was loaded, and can't be called by the interface that was asked for.
+    #[error(transparent)]
+    Contract(#[from] ContractError),
+    /// It was called, and gave no result.
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        LoadError::from(rejection).into()
+    }
+}
+
+impl From<StageError> for Error {
+    fn from(error: StageError) -> Self {
+        LoadError::from(error).into()
+    }
+}

@@ -1,0 +1,22 @@
+//! curl from source, linked statically, without TLS.
+
+use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
+
+struct Case;
+
+impl Plugin for Case {
+    const METHODS: &'static [Method<Self>] = &[("check", Self::check)];
+
+    fn create(_config: &[u8], _host: Host) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Case {
+    fn check(&mut self, _: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        let version = curl::Version::get();
+        Ok(version.version().as_bytes().to_vec())
+    }
+}
+
+export_plugin!(Case);

@@ -1,0 +1,23 @@
+//! Oniguruma from source, its header through bindgen.
+
+use keyway_sdk::{Context, Host, Method, Plugin, PluginError, export_plugin};
+
+struct Case;
+
+impl Plugin for Case {
+    const METHODS: &'static [Method<Self>] = &[("check", Self::check)];
+
+    fn create(_config: &[u8], _host: Host) -> Result<Self, PluginError> {
+        Ok(Self)
+    }
+}
+
+impl Case {
+    fn check(&mut self, _: &[u8], _: Context<'_>) -> Result<Vec<u8>, PluginError> {
+        let regex = onig::Regex::new("k(e)y").map_err(|error| PluginError::new(1, error.to_string()))?;
+        assert!(regex.is_match("key"));
+        Ok(onig::version().into_bytes())
+    }
+}
+
+export_plugin!(Case);
