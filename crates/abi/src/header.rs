@@ -130,6 +130,7 @@ fn stamps() -> String {
         ("TOOLCHAIN", stamp::tag::TOOLCHAIN),
         ("CONTRACT", stamp::tag::CONTRACT),
         ("INTERFACE", stamp::tag::INTERFACE),
+        ("SIGNATURE", stamp::tag::SIGNATURE),
         ("PANIC", stamp::tag::PANIC),
         ("PROCESSOR", stamp::tag::PROCESSOR),
         ("FLOAT", stamp::tag::FLOAT),

@@ -13,7 +13,7 @@
 //!
 //! A record is its tag, its flags and the length of what follows, 4 bytes each, then that many bytes.
 //! A reader skips a record whose tag it does not know, unless the flag [`CRITICAL`] is set. Each tag
-//! of [`tag`] stands there once, but for interfaces. What follows the stamp in its section is zero.
+//! of [`tag`] stands there once, but for interfaces and their signatures. What follows the stamp in its section is zero.
 //!
 //! The compiler's facts are filled in by the crate that exports the plugin: the gate compares them
 //! with the machine it runs on, whatever a manifest says.
@@ -70,6 +70,9 @@ pub mod tag {
     /// An interface: version and length of the id, 4 bytes each, then the id and the layout
     /// descriptor. One record for each.
     pub const INTERFACE: u32 = 7;
+    /// What an interface's author wrote, for messages: as [`INTERFACE`], with that text in place of the
+    /// descriptor. At most one record for each interface.
+    pub const SIGNATURE: u32 = 8;
     /// What a panic does: `unwind` or `abort`.
     pub const PANIC: u32 = 16;
     /// Extensions of the processor that its code uses, with `,` between them.
@@ -128,6 +131,8 @@ pub struct StampedInterface<'a> {
     pub version: u32,
     /// Its layout descriptor, whose SHA-256 is its ABI hash.
     pub descriptor: &'a str,
+    /// What its author wrote, for messages: the crate, then a function a line; empty if that is not known.
+    pub signature: &'a str,
 }
 
 /// The interfaces of a stamp: a list that a constant has, or one that was read.
@@ -320,6 +325,7 @@ impl<'a> Records<'a> {
         let mut texts = [None; 32];
         let mut toolchain = None;
         let mut interfaces = Vec::new();
+        let mut signatures = Vec::new();
         while let Some(Record { tag, flags, bytes }) = self.next()? {
             let field = match tag {
                 tag::NAME => "name",
@@ -341,7 +347,12 @@ impl<'a> Records<'a> {
                     continue;
                 }
                 tag::INTERFACE => {
-                    interfaces.push(interface(bytes)?);
+                    let (version, id, descriptor) = of_interface(bytes, "interface")?;
+                    interfaces.push(StampedInterface { id, version, descriptor, signature: "" });
+                    continue;
+                }
+                tag::SIGNATURE => {
+                    signatures.push(of_interface(bytes, "signature")?);
                     continue;
                 }
                 _ if flags & CRITICAL != 0 => return Err(StampError::Unknown { tag }),
@@ -351,6 +362,15 @@ impl<'a> Records<'a> {
             if texts[tag as usize].replace(text).is_some() {
                 return Err(StampError::Twice { tag });
             }
+        }
+        for (version, id, signature) in signatures {
+            let is_its = |of: &&mut StampedInterface<'_>| of.id == id && of.version == version;
+            let error = StampError::Record { field: "signature" };
+            let interface = interfaces.iter_mut().find(is_its).ok_or(error)?;
+            if !interface.signature.is_empty() {
+                return Err(StampError::Twice { tag: tag::SIGNATURE });
+            }
+            interface.signature = signature;
         }
         let needed = |tag: u32, field| {
             let text: Option<&str> = texts[tag as usize];
@@ -397,17 +417,20 @@ fn text<'a>(bytes: &'a [u8], field: &'static str, multiline: bool) -> Result<&'a
     if clean { Ok(text) } else { Err(StampError::Text { field }) }
 }
 
-fn interface(bytes: &[u8]) -> Result<StampedInterface<'_>, StampError> {
-    let error = StampError::Record { field: "interface" };
+/// Version and id of an interface, and a text about it.
+fn of_interface<'a>(
+    bytes: &'a [u8],
+    field: &'static str,
+) -> Result<(u32, &'a str, &'a str), StampError> {
+    let error = StampError::Record { field };
     let (head, rest) = bytes.split_first_chunk::<8>().ok_or(error)?;
     let length = usize::try_from(number(head, 4)).unwrap_or(usize::MAX);
-    let (id, descriptor) = rest.split_at_checked(length).ok_or(error)?;
-    let id = text(id, "interface id", false)?;
-    let descriptor = text(descriptor, "interface descriptor", true)?;
-    if id.is_empty() || descriptor.is_empty() {
-        return Err(StampError::Text { field: "interface" });
+    let (id, about) = rest.split_at_checked(length).ok_or(error)?;
+    let (id, about) = (text(id, field, false)?, text(about, field, true)?);
+    if id.is_empty() || about.is_empty() {
+        return Err(StampError::Text { field });
     }
-    Ok(StampedInterface { id, version: number(head, 0), descriptor })
+    Ok((number(head, 0), id, about))
 }
 
 /// The toolchain hash that `KEYWAY_TOOLCHAIN_HASH` gave the compiler; `None` if it was not set.

@@ -16,6 +16,7 @@ const STAMP: Stamp<'_> = Stamp {
         id: "market/OrderBook",
         version: 1,
         descriptor: "interface OrderBook: closed\n",
+        signature: "crate market\nbest(&self) -> u64\n",
     }]),
     facts: Facts::HERE,
 };

@@ -283,6 +283,11 @@ codes! {
     cause: "The plugin is for another host."
     remedy: "use it with the host that it was made for"
 
+    414 SignatureDiffers Abi: "its interface's author wrote something else"
+    meaning: "The interface has the host's layout, but a parameter has another name or another place, or another crate defines it. Two parameters of one type that changed places cross without a word, and mean each other."
+    cause: "The interface's crate was edited and only one side was built again. A host that does not insist on it gives a warning."
+    remedy: "build plugin and host with the same version of the interface's crate"
+
     421 PanicAborts Abi: "a panic in it would end the process"
     meaning: "It was compiled with another panic strategy than a host needs: what can't be caught at the boundary takes the host down."
     cause: "`panic = \"abort\"` in the profile that it was built with."

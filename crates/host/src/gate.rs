@@ -28,7 +28,7 @@ use keyway_manifest::{Digest, Manifest};
 
 use crate::code::Code;
 use crate::file::{MAX_LIBRARY_SIZE, OpenFile};
-use crate::policy::Expectation;
+use crate::policy::{Expectation, SignaturePolicy};
 use crate::refusal::{Refusal, Rejection};
 
 /// Checks plugins against what a host expects.
@@ -44,6 +44,7 @@ pub struct Admission {
     bytes: Vec<u8>,
     facts: Facts,
     manifest: Manifest,
+    warnings: Vec<Refusal>,
 }
 
 /// All that the gate learned about a library, refused or not.
@@ -68,6 +69,7 @@ pub struct Examination {
     facts: Option<Facts>,
     manifest: Option<Manifest>,
     refusals: Vec<Refusal>,
+    warnings: Vec<Refusal>,
 }
 
 impl Gate {
@@ -98,6 +100,7 @@ impl Gate {
             facts: None,
             manifest: None,
             refusals: Vec::new(),
+            warnings: Vec::new(),
         };
         if let Err(refusal) = examination.fill(&self.expectation) {
             examination.refusals.push(refusal);
@@ -121,6 +124,9 @@ impl Gate {
     pub(crate) fn check_compiled_in(&self, stamp: &Stamp<'_>) -> Result<(), Rejection> {
         let mut refusals = Vec::new();
         abi::check(stamp, &self.expectation, &mut refusals);
+        if self.expectation.signatures == SignaturePolicy::Refuse {
+            refusals.extend(abi::check_signatures(stamp, &self.expectation));
+        }
         match refusals.is_empty() {
             true => Ok(()),
             false => Err(Rejection { path: stamp.name.into(), refusals }),
@@ -175,6 +181,11 @@ impl Examination {
                 stamp::check(&stamp, manifest, refusals);
             }
             abi::check(&stamp, expectation, refusals);
+            let signatures = abi::check_signatures(&stamp, expectation);
+            match expectation.signatures {
+                SignaturePolicy::Warn => self.warnings = signatures,
+                SignaturePolicy::Refuse => refusals.extend(signatures),
+            }
             facts::check(&stamp, expectation, refusals);
             match toolchain::retired(&stamp, &expectation.toolchains) {
                 Some(refusal) => refusals.push(refusal),
@@ -206,6 +217,11 @@ impl Examination {
         &self.refusals
     }
 
+    /// What a stricter host would refuse it for.
+    pub fn warnings(&self) -> &[Refusal] {
+        &self.warnings
+    }
+
     /// The admission, if nothing was refused.
     ///
     /// # Errors
@@ -219,7 +235,8 @@ impl Examination {
                 facts: Some(facts),
                 manifest: Some(manifest),
                 refusals,
-            } if refusals.is_empty() => Ok(Admission { path, bytes, facts, manifest }),
+                warnings,
+            } if refusals.is_empty() => Ok(Admission { path, bytes, facts, manifest, warnings }),
             Self { path, refusals, .. } => Err(Rejection { path, refusals }),
         }
     }
@@ -244,6 +261,11 @@ impl Admission {
     /// The manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// What a stricter host would have refused it for.
+    pub fn warnings(&self) -> &[Refusal] {
+        &self.warnings
     }
 
     /// The stamp; `None` for a library without one, which only a lenient policy admits.

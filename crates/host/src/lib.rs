@@ -85,7 +85,7 @@ pub use load::{Host, LoadError};
 pub use plugin::{Origin, Plugin};
 pub use policy::{
     Expectation, ExpectedFacts, ExportPolicy, ImportPolicy, KnownInterface, OtherInterfaces,
-    PermissionPolicy, StampPolicy, SymbolPolicy, ToolchainPolicy,
+    PermissionPolicy, SignaturePolicy, StampPolicy, SymbolPolicy, ToolchainPolicy,
 };
 pub use refusal::{Refusal, Rejection, Verdict};
 pub use services::{LogLine, LogSink, Services};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keyway_abi::interface::Interface;
 use keyway_abi::layout::Model;
-use keyway_abi::stamp::StampedInterface;
+use keyway_abi::stamp::{Stamp, StampedInterface};
 use keyway_abi::{stamp, table};
 use keyway_manifest::{Digest, Libc, LibcVersion, Triple};
 
@@ -30,6 +30,8 @@ pub struct Expectation {
     /// What about plugins of other interfaces. They can still be called by method names, since that
     /// needs the base contract alone.
     pub other_interfaces: OtherInterfaces,
+    /// What about plugins whose interface has other parameter names than the host's.
+    pub signatures: SignaturePolicy,
     /// What about libraries without a stamp.
     pub stamp: StampPolicy,
     /// What the compiler of a plugin must have known.
@@ -55,6 +57,9 @@ pub struct KnownInterface {
     pub version: u32,
     /// Its layout descriptor.
     pub descriptor: String,
+    /// The crate that defines it and its functions as the author wrote them, a line each. If it is
+    /// empty it is not compared.
+    pub signature: String,
 }
 
 /// What the compiler of a plugin must have known, so that its code can run in this process.
@@ -77,6 +82,16 @@ pub struct ExpectedFacts {
 pub enum OtherInterfaces {
     /// They are admitted, and called by method names.
     Admit,
+    /// They are refused.
+    Refuse,
+}
+
+/// What about plugins that fit the host's interface by layout, but whose author wrote something else: a
+/// parameter has another name, two of one type are swapped, another crate defines the trait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignaturePolicy {
+    /// They are admitted, with a warning.
+    Warn,
     /// They are refused.
     Refuse,
 }
@@ -173,6 +188,7 @@ impl Expectation {
             contract: Model::of(target.as_str()).map(Model::contract),
             interfaces: Vec::new(),
             other_interfaces: OtherInterfaces::Admit,
+            signatures: SignaturePolicy::Warn,
             stamp: StampPolicy::Required,
             facts: ExpectedFacts::of(&target),
             toolchains: ToolchainPolicy::released(&target),
@@ -226,7 +242,19 @@ impl KnownInterface {
     /// The interface `I`, such as `dyn OrderBook`.
     pub fn of<I: Interface + ?Sized>() -> Self {
         let (id, descriptor) = (I::ID.to_owned(), I::DESCRIPTOR.to_owned());
-        Self { id, version: I::VERSION, descriptor }
+        Self { id, version: I::VERSION, descriptor, signature: I::SIGNATURE.to_owned() }
+    }
+
+    /// Those that a library was built with, by its stamp: what another build of the same plugin, or
+    /// another plugin for the same host, is to be compared with.
+    pub fn in_stamp(stamp: &Stamp<'_>) -> Vec<Self> {
+        let known = |it: &StampedInterface<'_>| Self {
+            id: it.id.to_owned(),
+            version: it.version,
+            descriptor: it.descriptor.to_owned(),
+            signature: it.signature.to_owned(),
+        };
+        stamp.interfaces.as_slice().iter().map(known).collect()
     }
 
     /// Whether this is the interface in a stamp, as far as id and version tell.

@@ -83,6 +83,8 @@ pub struct Verdict<'a> {
     pub admitted: bool,
     /// Why not.
     pub refusals: &'a [Refusal],
+    /// What a stricter host would refuse it for.
+    pub warnings: &'a [Refusal],
     /// What was read from its bytes, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub facts: Option<&'a Facts>,
@@ -96,7 +98,13 @@ impl<'a> Verdict<'a> {
             Err(rejection) => &*rejection.refusals,
         };
         let path = path.to_string_lossy();
-        Self { event: "verdict", path, admitted: refusals.is_empty(), refusals, facts: None }
+        let admitted = refusals.is_empty();
+        Self { event: "verdict", path, admitted, refusals, warnings: &[], facts: None }
+    }
+
+    /// The same, with what a stricter host would refuse it for.
+    pub fn with_warnings(self, warnings: &'a [Refusal]) -> Self {
+        Self { warnings, ..self }
     }
 
     /// The same, with what was read from the bytes.

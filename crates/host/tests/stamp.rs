@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use keyway_abi::stamp::{Facts, Interfaces, Kind, Stamp};
 use keyway_host::{
-    Expectation, Gate, ImportPolicy, KnownInterface, OtherInterfaces, StampPolicy, ToolchainPolicy,
+    Expectation, Gate, ImportPolicy, KnownInterface, OtherInterfaces, SignaturePolicy, StampPolicy,
+    ToolchainPolicy,
 };
 use snapbox::{assert_data_eq, str};
 use tempfile::TempDir;
@@ -68,6 +69,7 @@ fn interfaces() {
         id: id.to_owned(),
         version,
         descriptor: descriptor.to_owned(),
+        signature: String::new(),
     };
     let same = known(song.id, song.version, song.descriptor);
     let exclusive = song.descriptor.replace("; shared;", "; exclusive;");
@@ -97,6 +99,40 @@ fn interfaces() {
             "KW413 abi: the host does not know its interface: found `canary/Song` version 1, expected none"
         ]
     );
+}
+
+#[test]
+fn what_an_author_wrote_is_compared_beside_the_layout() {
+    let plugin = Plugin::of(&canary());
+    let bytes = canary();
+    let section = keyway_inspect::inspect(&bytes).expect("it").facts.stamp.expect("a stamp");
+    let stamp = Stamp::parse(&bytes[section]).expect("a stamp");
+    let [song] = <[KnownInterface; 1]>::try_from(KnownInterface::in_stamp(&stamp)).expect("one");
+    assert_eq!(song.signature, "crate canary\noctave(&self, hertz: u32) -> u32\n");
+    let with = |signature: &str, signatures| Expectation {
+        interfaces: vec![KnownInterface { signature: signature.to_owned(), ..song.clone() }],
+        signatures,
+        ..expectation()
+    };
+    // Equal, not known, and with a function more than the plugin has.
+    let longer = format!("{}later(&self)\n", song.signature);
+    for fits in [song.signature.as_str(), "", &longer] {
+        let gate = Gate::new(with(fits, SignaturePolicy::Refuse));
+        let admission = gate.check(&plugin.library).expect("it is admitted");
+        assert_eq!(admission.warnings(), []);
+    }
+    let renamed = song.signature.replace("hertz", "pitch");
+    let expected = str![
+        "KW414 abi: its interface's author wrote something else: found `canary/Song`: `octave(&self, hertz: u32) -> u32`, expected `octave(&self, pitch: u32) -> u32`, as the host has it"
+    ];
+    assert_data_eq!(
+        check(&plugin.library, with(&renamed, SignaturePolicy::Refuse)),
+        expected.clone()
+    );
+    let gate = Gate::new(with(&renamed, SignaturePolicy::Warn));
+    let admission = gate.check(&plugin.library).expect("it is admitted");
+    let [warning] = admission.warnings() else { panic!("{:?}", admission.warnings()) };
+    assert_data_eq!(warning.to_string(), expected);
 }
 
 /// The library with other bytes in its stamp, and a manifest that agrees.

@@ -119,6 +119,7 @@ macro_rules! __stamp {
                     id: <$interface as $crate::abi::interface::Interface>::ID,
                     version: <$interface as $crate::abi::interface::Interface>::VERSION,
                     descriptor: <$interface as $crate::abi::interface::Interface>::DESCRIPTOR,
+                    signature: <$interface as $crate::abi::interface::Interface>::SIGNATURE,
                 }),*
             ]),
             facts: $crate::abi::stamp::Facts {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keyway_abi::stamp::Stamp;
 use keyway_host::code::Code;
 use keyway_host::gate::{Examination, Gate};
-use keyway_host::policy::Expectation;
+use keyway_host::policy::{Expectation, KnownInterface, SignaturePolicy};
 use keyway_host::refusal::{Refusal, Verdict};
 use keyway_inspect::{CodeSignature, Details, Stack};
 use keyway_manifest::Triple;
@@ -26,6 +27,13 @@ pub(crate) struct Args {
     /// The host's target; the target of this machine unless given
     #[arg(long, value_name = "TRIPLE")]
     host_target: Option<Triple>,
+    /// Compare typed interfaces with those that this library was built with: an earlier build, or
+    /// another plugin for the same host
+    #[arg(long, value_name = "LIBRARY")]
+    interfaces_of: Option<PathBuf>,
+    /// Refuse interfaces whose parameters have other names or places too
+    #[arg(long, requires = "interfaces_of")]
+    strict_signatures: bool,
 }
 
 #[derive(Serialize)]
@@ -35,10 +43,16 @@ enum Event {
 }
 
 pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
-    let expectation = match &args.host_target {
+    let mut expectation = match &args.host_target {
         Some(target) => Expectation::for_target(target.clone()),
         None => Expectation::this_process(),
     };
+    if let Some(library) = &args.interfaces_of {
+        expectation.interfaces = interfaces_of(library)?;
+    }
+    if args.strict_signatures {
+        expectation.signatures = SignaturePolicy::Refuse;
+    }
     let gate = Gate::new(expectation);
     let mut paths = Vec::new();
     let mut empty = Vec::new();
@@ -62,8 +76,13 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
             describe(&examination, shell);
         }
         let facts = examination.facts().cloned();
+        let warnings = examination.warnings().to_vec();
         let outcome = examination.into_admission();
-        shell.event(&Verdict::new(path, &outcome).with_facts(facts.as_ref()));
+        let verdict = Verdict::new(path, &outcome).with_warnings(&warnings);
+        shell.event(&verdict.with_facts(facts.as_ref()));
+        for warning in &warnings {
+            shell.warn(format_args!("`{}`: {warning}", path.shown()));
+        }
         match outcome {
             Ok(_) if in_full => shell.data("  admitted"),
             Ok(_) => row.push("admitted".to_owned()),
@@ -118,6 +137,27 @@ pub(crate) fn run(args: &Args, shell: &Shell) -> Result<(), Failure> {
         }
     };
     Err(Failure::new(Exit::Refused, message).with_hint(hint))
+}
+
+/// The typed interfaces that a library was built with.
+fn interfaces_of(library: &Path) -> Result<Vec<KnownInterface>, Failure> {
+    let name = library.shown();
+    let bytes = fs::read(library).map_err(|source| {
+        Failure::new(Exit::Environment, format!("could not read `{name}`: {source}"))
+    })?;
+    let of_none = |why: &dyn std::fmt::Display| {
+        Failure::new(Exit::Refused, format!("`{name}` has no interfaces to compare with: {why}"))
+            .with_hint("name a plugin's library, as it lies in `dist/`")
+    };
+    let inspection = keyway_inspect::inspect(&bytes).map_err(|error| of_none(&error))?;
+    let section = inspection.facts.stamp.and_then(|section| bytes.get(section));
+    let section = section.ok_or_else(|| of_none(&"it has no stamp"))?;
+    let stamp = Stamp::parse(section).map_err(|error| of_none(&error))?;
+    let known = KnownInterface::in_stamp(&stamp);
+    if known.is_empty() {
+        return Err(of_none(&"its plugin has named methods alone"));
+    }
+    Ok(known)
 }
 
 /// The heads of the table of several files.

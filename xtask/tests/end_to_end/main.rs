@@ -10,6 +10,7 @@ mod c_and_cpp;
 mod dependencies;
 mod flags;
 mod fresh;
+mod header;
 mod kills;
 mod native;
 mod refusals;
@@ -360,6 +361,40 @@ fn the_gate_refuses_the_other_target_by_its_header() {
     let verdict = json(&output.stdout).into_iter().find(|event| event["event"] == "verdict");
     let codes = verdict.expect("a verdict")["refusals"].as_array().cloned().unwrap_or_default();
     assert!(codes.iter().any(|refusal| refusal["code"] == "KW303"), "{codes:#?}");
+}
+
+/// A parameter that has another name in the library that a host's interfaces are taken from.
+#[test]
+fn the_gate_compares_what_an_interface_s_author_wrote() {
+    let library = BUILT.path("dist/x86_64-unknown-linux-gnu/order-match/liborder_match.so");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let known = folder.path().join("known.so");
+    let bytes = fs::read(&library).expect("read");
+    let (old, new) = (b"outcomes: ", b"answers_: ");
+    let places = bytes.windows(old.len()).enumerate().filter(|(_, window)| window == old);
+    let places: Vec<usize> = places.map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the parameter has another name");
+    let mut bytes = bytes;
+    for at in places {
+        bytes[at..at + new.len()].copy_from_slice(new);
+    }
+    fs::write(&known, bytes).expect("write");
+    let (library, known) = (library.to_str().expect("UTF-8"), known.to_str().expect("UTF-8"));
+    let gate = |arguments: &[&str]| {
+        let command = BUILT.command(&[&["--json", "gate", library], arguments].concat());
+        let output =
+            command.unchecked().stdout_capture().stderr_capture().run().expect("it starts");
+        let verdict = json(&output.stdout).into_iter().find(|event| event["event"] == "verdict");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), verdict.expect("a verdict"), said)
+    };
+    let (status, verdict, said) = gate(&["--interfaces-of", library, "--strict-signatures"]);
+    assert_eq!((status, &verdict["warnings"]), (Some(0), &serde_json::json!([])), "{said}");
+    let (status, verdict, said) = gate(&["--interfaces-of", known]);
+    assert_eq!((status, &verdict["warnings"][0]["code"]), (Some(0), &"KW414".into()), "{said}");
+    assert!(said.contains("KW414") && said.contains("answers_"), "{said}");
+    let (status, verdict, _) = gate(&["--interfaces-of", known, "--strict-signatures"]);
+    assert_eq!((status, &verdict["refusals"][0]["code"]), (Some(3), &"KW414".into()));
 }
 
 #[test]

@@ -56,7 +56,10 @@ impl Stamp<'_> {
         }
         let mut rest = self.interfaces.as_slice();
         while let [first, tail @ ..] = rest {
-            at = interface(bytes, at, first);
+            at = of_interface(bytes, at, tag::INTERFACE, first, first.descriptor);
+            if !first.signature.is_empty() {
+                at = of_interface(bytes, at, tag::SIGNATURE, first, first.signature);
+            }
             rest = tail;
         }
         let facts = &self.facts;
@@ -89,15 +92,22 @@ const fn record(
     at + RECORD + first.len() + second.len()
 }
 
-const fn interface(bytes: &mut [u8], at: usize, of: &StampedInterface<'_>) -> usize {
+/// Writes a record about an interface: its version and id, and a text.
+const fn of_interface(
+    bytes: &mut [u8],
+    at: usize,
+    tag: u32,
+    of: &StampedInterface<'_>,
+    about: &str,
+) -> usize {
     let head = [(of.version).to_le_bytes(), (of.id.len() as u32).to_le_bytes()];
-    let length = 8 + of.id.len() + of.descriptor.len();
-    put_number(bytes, at, tag::INTERFACE as usize);
+    let length = 8 + of.id.len() + about.len();
+    put_number(bytes, at, tag as usize);
     put_number(bytes, at + 4, 0);
     put_number(bytes, at + 8, length);
     put(bytes, at + RECORD, head.as_flattened());
     put(bytes, at + RECORD + 8, of.id.as_bytes());
-    put(bytes, at + RECORD + 8 + of.id.len(), of.descriptor.as_bytes());
+    put(bytes, at + RECORD + 8 + of.id.len(), about.as_bytes());
     at + RECORD + length
 }
 

@@ -12,8 +12,18 @@ const PLAIN: Stamp<'_> = Stamp {
     toolchain: Some([0xab; 32]),
     contract: "contract: version 1\n",
     interfaces: Interfaces::Borrowed(&[
-        StampedInterface { id: "market/Book", version: 3, descriptor: "interface Book: \n" },
-        StampedInterface { id: "market/Book", version: 4, descriptor: "interface Book: 4\n" },
+        StampedInterface {
+            id: "market/Book",
+            version: 3,
+            descriptor: "interface Book: \n",
+            signature: "",
+        },
+        StampedInterface {
+            id: "market/Book",
+            version: 4,
+            descriptor: "interface Book: 4\n",
+            signature: "crate market\nbest(&self)\n",
+        },
     ]),
     facts: Facts {
         panic: "unwind",
@@ -138,6 +148,15 @@ fn every_error_is_reached() {
     assert_eq!(short, Err(StampError::Record { field: "interface" }));
     let nameless = changed(|bytes| bytes.extend(record(tag::INTERFACE, 0, &[0; 8])));
     assert_eq!(nameless, Err(StampError::Text { field: "interface" }));
+    let signature = |version: u32| {
+        let head = [version, 11].map(u32::to_le_bytes);
+        record(tag::SIGNATURE, 0, &[head.as_flattened(), b"market/Bookcrate a\n"].concat())
+    };
+    assert_eq!(changed(|bytes| bytes.extend(signature(3))), Ok(()));
+    let twice = changed(|bytes| bytes.extend(signature(4)));
+    assert_eq!(twice, Err(StampError::Twice { tag: tag::SIGNATURE }));
+    let of_none = changed(|bytes| bytes.extend(signature(5)));
+    assert_eq!(of_none, Err(StampError::Record { field: "signature" }));
     let short = changed(|bytes| bytes.extend(record(tag::TOOLCHAIN, 0, &[0; 7])));
     assert_eq!(short, Err(StampError::Record { field: "toolchain hash" }));
     let twice = changed(|bytes| bytes.extend(record(tag::TOOLCHAIN, 0, &[0; 32])));

@@ -2,7 +2,7 @@
 //! that crosses it, and the toolchain that decides the rest.
 
 use keyway_abi::descriptor::{self, Difference};
-use keyway_abi::stamp::{Kind, Stamp};
+use keyway_abi::stamp::{Kind, Stamp, StampedInterface};
 use keyway_manifest::{Digest, Manifest, ToolchainRecord};
 
 use crate::code::Code;
@@ -49,6 +49,26 @@ pub(super) fn check(stamp: &Stamp<'_>, expectation: &Expectation, refusals: &mut
         let known = list(&mut known.map(|it| format!("`{}` version {}", it.id, it.version)));
         refusals.push(Refusal::new(Code::UnknownInterface, found, known));
     }
+}
+
+/// Compares what the author of each interface wrote with what the host was built with, where the two
+/// fit by layout.
+pub(super) fn check_signatures(stamp: &Stamp<'_>, expectation: &Expectation) -> Vec<Refusal> {
+    let offered = stamp.interfaces.as_slice().iter().filter(|it| !it.signature.is_empty());
+    let refuse = |of: &StampedInterface<'_>| {
+        let known = expectation.interfaces.iter().filter(|known| known.is(of));
+        let mut known = known.filter(|known| fits(&known.descriptor, of.descriptor));
+        let known = known.find(|known| !known.signature.is_empty())?;
+        // Functions that only one side has come last.
+        let lines = known.signature.lines().zip(of.signature.lines());
+        let mut differing = lines.filter(|(host, plugin)| host != plugin);
+        let (host, plugin) = differing.next()?;
+        let more = differing.count();
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let found = format!("`{}`: `{plugin}`{more}", of.id);
+        Some(Refusal::new(Code::SignatureDiffers, found, format!("`{host}`, as the host has it")))
+    };
+    offered.filter_map(refuse).collect()
 }
 
 /// Whether a plugin of one text can be used by a host of the other.

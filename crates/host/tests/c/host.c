@@ -2,9 +2,33 @@
  * it is for plugins that one has passed. */
 #include "keyway.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
+
+#ifdef _WIN32
+#include <windows.h>
+
+static void *open_library(const char *path) { return LoadLibraryA(path); }
+
+static void find(void *handle, const char *name, void *function) {
+    FARPROC found = GetProcAddress(handle, name);
+    memcpy(function, &found, sizeof found);
+}
+
+static void close_library(void *handle) { FreeLibrary(handle); }
+#else
+#include <dlfcn.h>
+
+static void *open_library(const char *path) { return dlopen(path, RTLD_NOW | RTLD_LOCAL); }
+
+/* C has no conversion from an object's address to a function's, so the address is copied. */
+static void find(void *handle, const char *name, void *function) {
+    void *found = dlsym(handle, name);
+    memcpy(function, &found, sizeof found);
+}
+
+static void close_library(void *handle) { dlclose(handle); }
+#endif
 
 static const keyway_service *get_service(const void *context, keyway_text id, uint32_t version) {
     (void)context;
@@ -32,16 +56,23 @@ int main(int argc, char **argv) {
     keyway_instance *instance;
     keyway_call_status status;
     const keyway_library *library;
-    void *entry, *handle;
+    void *handle;
     keyway_entry get_library;
     size_t at;
 
-    if (argc != 4 || !(handle = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL)) ||
-        !(entry = dlsym(handle, KEYWAY_ENTRY_SYMBOL))) {
+    if (argc != 4) {
         puts("usage: host LIBRARY METHOD INPUT");
         return 2;
     }
-    memcpy(&get_library, &entry, sizeof get_library);
+    if (!(handle = open_library(argv[1]))) {
+        puts("not loaded");
+        return 2;
+    }
+    find(handle, KEYWAY_ENTRY_SYMBOL, &get_library);
+    if (!get_library) {
+        puts("no entry");
+        return 2;
+    }
     library = get_library();
     if (!library || library->size < offsetof(keyway_library, pause) ||
         library->contract.length != sizeof(KEYWAY_CONTRACT) - 1 ||
@@ -78,7 +109,7 @@ int main(int argc, char **argv) {
         return failed("deinit", status, &report);
     }
     if (library->flags & KEYWAY_LIBRARY_FLAGS_UNLOADABLE) {
-        dlclose(handle);
+        close_library(handle);
     }
     return 0;
 }

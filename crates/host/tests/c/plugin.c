@@ -7,6 +7,12 @@
 /* What the test knows of the interfaces' texts. */
 #include "texts.h"
 
+#ifdef _WIN32
+#define EXPORT __declspec(dllexport)
+#else
+#define EXPORT __attribute__((visibility("default")))
+#endif
+
 #define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
 
 /* The stamp: arrays of characters have no padding, so a struct of them is the bytes. */
@@ -40,8 +46,7 @@ typedef struct stamp {
     } adder;
 } stamp;
 
-__attribute__((visibility("default"), section(KEYWAY_STAMP_SECTION), used))
-const stamp KEYWAY_STAMP = {
+EXPORT __attribute__((section(KEYWAY_STAMP_SECTION), used)) const stamp KEYWAY_STAMP = {
     {'K', 'E', 'Y', 'W', 'A', 'Y', '\r', '\n'},
     KEYWAY_LE32(KEYWAY_STAMP_MAJOR),
     KEYWAY_LE32(sizeof(stamp)),
@@ -216,5 +221,5 @@ static const keyway_library library = {
     offsetof(keyway_library, pause), TEXT(KEYWAY_CONTRACT), KEYWAY_LIBRARY_FLAGS_UNLOADABLE,
     {offers, 1}, get_interface, {methods, 1}, init, deinit, create, destroy, invoke, 0, 0, 0, 0};
 
-__attribute__((visibility("default"))) const keyway_library *keyway_plugin_v1(void);
+EXPORT const keyway_library *keyway_plugin_v1(void);
 const keyway_library *keyway_plugin_v1(void) { return &library; }
