@@ -136,12 +136,12 @@ pub(super) const CHECKS: &[Check] = &[
     },
     Check {
         name: "end-to-end",
-        about: "the workspace's plugins, built by every engine for the default targets, compared, run, and refused",
+        about: "the workspace's plugins, built by every engine for five targets, compared, run, and refused",
         steps: Steps::Cargo(&[Cargo { args: END_TO_END, env: &[] }]),
     },
     Check {
         name: "all-targets",
-        about: "the same for every target, not the default ones alone; runs if it is named",
+        about: "the same for every target; runs if it is named",
         steps: Steps::OnRequest(&[Cargo {
             args: END_TO_END,
             env: &[("KEYWAY_TEST_TARGETS", "all")],
