@@ -22,9 +22,9 @@ const HEADER: &str = "#include \"keyway.h\"\nint keyway_nothing(void) { return 0
 
 /// Compiles the header alone, then host and plugin. `$1` is the triple, `$2` the host, `$3` the plugin.
 const COMPILE: &str = r#"set -eu
-warn="-Wall -Wextra -Werror -pedantic -I/include -I/work"
-"$1-cc" -std=c99 $warn -c /work/header.c -o /tmp/header.o
-"$1-c++" -std=c++17 $warn -c /work/header.cpp -o /tmp/header.o
+warn="-Wall -Wextra -Werror -I/include -I/work"
+"$1-cc" -std=c99 -pedantic $warn -c /work/header.c -o /tmp/header.o
+"$1-c++" -std=c++17 -pedantic $warn -c /work/header.cpp -o /tmp/header.o
 [ -n "$2" ] || exit 0
 case $1 in *windows*) more= ;; *) more="-fPIC -ldl" ;; esac
 "$1-cc" -std=c99 $warn /source/host.c -o "/work/$2" $more
