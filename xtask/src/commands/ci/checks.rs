@@ -326,6 +326,23 @@ mod tests {
         assert!(lines[1].contains("--require-hashes"));
     }
 
+    /// What tests build by themselves must be built so too, and knows the environment only.
+    #[test]
+    fn a_sanitizer_is_named_in_the_environment() {
+        let lines: Vec<_> = sanitizers::RUNS.iter().map(|run| sanitized(run).to_string()).collect();
+        for (line, sanitizer) in lines.iter().zip(["address", "thread"]) {
+            let start = format!(
+                "CARGO_BUILD_TARGET='x86_64-unknown-linux-gnu' RUSTFLAGS='-Zsanitizer={sanitizer} "
+            );
+            assert!(line.starts_with(&start), "{line}");
+            assert!(
+                line.contains(" rustup run nightly cargo test --locked -p keyway-abi "),
+                "{line}"
+            );
+        }
+        assert_eq!(lines.len(), 2);
+    }
+
     #[test]
     fn a_step_reads_as_it_would_be_typed() {
         let docs = CHECKS.iter().find(|check| check.name == "docs").unwrap();
