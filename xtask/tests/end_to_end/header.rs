@@ -117,9 +117,9 @@ fn the_contract_is_spoken_in_c_on_every_target() {
     for target in tested() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let work = folder.path().canonicalize().expect("it is there");
-        if let Some(reason) = runner::obstacle(&target) {
+        if let Some(reason) = runner::obstacle(target) {
             println!("skipped: no host in C is run for {}: {reason}", target.triple);
-            compile(&bench, &target, &work, "", "");
+            compile(&bench, target, &work, "", "");
             continue;
         }
         let is_windows = target.triple.as_str().contains("windows");
@@ -128,15 +128,15 @@ fn the_contract_is_spoken_in_c_on_every_target() {
         } else {
             ("host", "plugin.so", "libgreet.so")
         };
-        compile(&bench, &target, &work, host, plugin);
+        compile(&bench, target, &work, host, plugin);
         let dist = BUILT.path("dist").join(target.triple.as_str()).join("greet");
         let mounts =
             [mount(work, "/work", Access::ReadOnly), mount(dist, "/plugin", Access::ReadOnly)];
         let (host, plugin, greet) =
             (format!("/work/{host}"), format!("/work/{plugin}"), format!("/plugin/{greet}"));
-        let said = call(&bench, &target, &mounts, [&host, &plugin, "reverse", "Keyway"]);
+        let said = call(&bench, target, &mounts, [&host, &plugin, "reverse", "Keyway"]);
         assert_eq!(said, "yawyeK\n", "{}", target.triple);
-        let said = call(&bench, &target, &mounts, [&host, &greet, "greet", "World"]);
+        let said = call(&bench, target, &mounts, [&host, &greet, "greet", "World"]);
         assert_eq!(said, "Hello, World!\n", "{}", target.triple);
         n_run += 1;
     }
