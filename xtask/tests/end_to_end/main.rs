@@ -40,7 +40,7 @@ use workspace::{Copy, events, json};
 
 /// A copy of the workspace that the sandbox has built for every tested target, and loaded where it can.
 static BUILT: LazyLock<Copy> = LazyLock::new(|| {
-    let copy = Copy::new("first");
+    let copy = Copy::for_all_tests("first");
     let events = events(copy.xtask(&built_for_tested()));
     assert_eq!(fresh(&events), vec![false; 3 * tested().len()], "{events:#?}");
     copy

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use keyway_manifest::Digest;
 use serde_json::Value;
@@ -29,6 +30,24 @@ impl Copy {
             fs::copy(from.join(file), to).expect("copy");
         }
         Self { dir, root }
+    }
+
+    /// The same for a static, which is never dropped: a process that waits for the end of this one, however
+    /// it ends, deletes the copy.
+    pub(crate) fn for_all_tests(name: &str) -> Self {
+        let copy = Self::new(name);
+        let script = "trap '' INT TERM; cat; rm -rf -- \"$1\"";
+        let watcher = Command::new("sh")
+            .args(["-c", script, "sh"])
+            .arg(copy.dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("sh starts");
+        // Its standard input is closed when this process ends.
+        std::mem::forget(watcher);
+        copy
     }
 
     /// A copy of the SDK alone, with the images, targets and plugins still to be written.
