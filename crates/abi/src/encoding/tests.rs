@@ -272,13 +272,16 @@ fn sizes_have_eight_bytes_on_every_target() {
     // What only a callee with larger ones could take.
     let too_large = [0, 0, 0, 0, 1, 0, 0, 0];
     let too_small = [0xff, 0xff, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff];
-    if cfg!(target_pointer_width = "32") {
+    #[cfg(target_pointer_width = "32")]
+    {
         assert_eq!(refused::<usize>(&too_large), "argument 0, byte 0: no `usize` here");
         assert_eq!(refused::<isize>(&too_large), "argument 0, byte 0: no `isize` here");
         assert_eq!(refused::<isize>(&too_small), "argument 0, byte 0: no `isize` here");
         let second = counted(2, &[largest, too_large].concat());
         assert_eq!(refused::<&[usize]>(&second), "argument 0, byte 16: no `usize` here");
-    } else {
+    }
+    #[cfg(target_pointer_width = "64")]
+    {
         check(1_usize << 32, &too_large);
         check(-0x8000_0001_isize, &too_small);
     }
