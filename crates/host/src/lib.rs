@@ -46,31 +46,41 @@
 pub mod code;
 #[cfg(feature = "compiled-in")]
 pub mod compiled_in;
+pub mod counts;
+mod deadline;
 mod error;
 pub mod exports;
 mod file;
 pub mod gate;
+pub mod generation;
+mod guard;
 pub mod handle;
 pub mod instance;
 pub mod libc;
+pub mod lifecycle;
 pub mod load;
 mod permissions;
 pub mod plugin;
 pub mod policy;
 mod processor;
 pub mod refusal;
+pub mod reload;
 pub mod services;
+pub mod shared;
 mod stage;
 pub mod toolchains;
 
 pub use code::{Check, Code};
 #[cfg(feature = "compiled-in")]
 pub use compiled_in::CompiledInPlugin;
+pub use counts::{Counted, LastError};
 pub use error::Error;
 pub use exports::{ContractError, ExportedMethod, Exports, MethodIndex};
 pub use file::MAX_LIBRARY_SIZE;
 pub use gate::{Admission, Examination, Gate};
-pub use handle::{Handle, SharedPlugin};
+pub use generation::Ended;
+pub use guard::place::Unavailable;
+pub use handle::Handle;
 pub use instance::{Instance, Output, State};
 pub use keyway_abi as abi;
 pub use keyway_abi::interface::Layout;
@@ -81,6 +91,7 @@ pub use keyway_sdk::{
     Buffer, CallContext, CallError, CallStatus, CancellationToken, Context, Export, Field,
     LogLevel, OwnedBuffer, PluginError, SavedState, now_ns,
 };
+pub use lifecycle::{Deadlines, Hooks, Life, LifeCause, LifeError, LifeState, Step, Transition};
 pub use load::{Host, LoadError};
 pub use plugin::{Origin, Plugin};
 pub use policy::{
@@ -88,7 +99,9 @@ pub use policy::{
     PermissionPolicy, SignaturePolicy, StampPolicy, SymbolPolicy, ToolchainPolicy,
 };
 pub use refusal::{Refusal, Rejection, Verdict};
+pub use reload::{HealthCheck, Reload, ReloadError, Reloaded, StateMove, StateMoved};
 pub use services::{LogLine, LogSink, Services};
+pub use shared::{ExclusiveInstance, Guard, SharedPlugin};
 pub use stage::StageError;
 pub use toolchains::Toolchains;
 

@@ -1,0 +1,537 @@
+//! A plugin that many threads call while it is reloaded, paused or unloaded.
+//!
+//! A [`Plugin`] is borrowed for each call, and the compiler sees to the rest. A [`SharedPlugin`] has a
+//! place in which its current generation stands (`guard/place.rs`). A [`Guard`] keeps one generation, for a call or
+//! several that must not see another one; it takes no lock. What takes the instance exclusively waits for
+//! the calls that run and keeps others out meanwhile.
+//!
+//! A thread that is in a call of a plugin can't have it exclusively or unload it: it would wait for itself, so it gets
+//! `BUSY`.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keyway_abi::call::{CallError, CallStatus, Context};
+use keyway_abi::interface::Interface;
+use keyway_manifest::Manifest;
+
+use crate::counts::{Counted, Counts};
+use crate::deadline::{self, Attempt, Late, Limit};
+use crate::exports::{ContractError, Exports};
+use crate::gate::Admission;
+use crate::generation::{Ended, Generation, Info};
+use crate::guard::place::{Access, Alone, Entered, Place, Unavailable};
+use crate::handle::Handle;
+use crate::instance::{Instance, Output, Shared};
+use crate::lifecycle::{Life, LifeCause, LifeError, LifeState, Step};
+use crate::load::Host;
+use crate::plugin::Plugin;
+
+/// A plugin for many threads. Clones are the same plugin.
+///
+/// The instance lives until [`unload`](Self::unload), or until all clones and handles are dropped.
+#[derive(Clone)]
+pub struct SharedPlugin {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) place: Place<Generation>,
+    /// Of the generation in the place, or of the last one that was.
+    info: Mutex<Arc<Info>>,
+    /// What is kept for the next change of the plugin's life, which are made one at a time.
+    pub(crate) change: Mutex<Change>,
+    pub(crate) config: Arc<[u8]>,
+    pub(crate) life: Life,
+    pub(crate) counts: Counts,
+    /// Whether a generation has each interface that handles were given for.
+    pub(crate) required: Mutex<Vec<Requirement>>,
+}
+
+/// The id of an interface, and a function that looks for it.
+pub(crate) type Requirement = (&'static str, fn(&Exports) -> Result<(), ContractError>);
+
+#[derive(Default)]
+pub(crate) struct Change {
+    /// What the generation before this one was loaded from.
+    pub(crate) previous: Option<Arc<Admission>>,
+    /// How many generations were begun, this one among them.
+    pub(crate) n_begun: u64,
+}
+
+impl Host {
+    /// Checks the library at `path`, loads it and creates an instance from `config`, for many threads, and in
+    /// the steps and with the deadlines of `life`.
+    ///
+    /// # Errors
+    /// The gate refused it, or a step failed; then all is released that was made until there.
+    pub fn load_shared(
+        &self,
+        path: &std::path::Path,
+        config: &[u8],
+        life: Life,
+    ) -> Result<SharedPlugin, LifeError> {
+        let admission = self.gate().check(path).map_err(|rejection| LifeError {
+            plugin: rejection.path.display().to_string(),
+            generation: 1,
+            step: Step::Load,
+            cause: LifeCause::Load(rejection.into()),
+        })?;
+        self.load_shared_admitted(admission, config, life)
+    }
+
+    /// The same for what the gate has admitted.
+    ///
+    /// # Errors
+    /// As for [`load_shared`](Self::load_shared), but for the gate's.
+    pub fn load_shared_admitted(
+        &self,
+        admission: Admission,
+        config: &[u8],
+        life: Life,
+    ) -> Result<SharedPlugin, LifeError> {
+        let (admission, config) = (Arc::new(admission), Arc::from(config));
+        let generation = Generation::start(self.loader(), &admission, &config, 1, &life)?;
+        Ok(SharedPlugin::new(generation, config, life))
+    }
+}
+
+impl SharedPlugin {
+    pub(crate) fn of_plugin(plugin: Plugin) -> Self {
+        Self::new(Generation::of_plugin(plugin), Arc::from([]), Life::PLAIN)
+    }
+
+    fn new(generation: Generation, config: Arc<[u8]>, life: Life) -> Self {
+        let info = Mutex::new(generation.info.clone());
+        let change = Mutex::new(Change { previous: None, n_begun: 1 });
+        let inner = Inner {
+            place: Place::new(generation),
+            info,
+            change,
+            config,
+            life,
+            counts: Counts::default(),
+            required: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Its name: its package's.
+    pub fn name(&self) -> String {
+        self.inner.info().name().to_owned()
+    }
+
+    /// The version of its current generation: its package's.
+    pub fn version(&self) -> String {
+        self.inner.info().origin.version().to_owned()
+    }
+
+    /// The manifest of its current generation; none if it is compiled in.
+    pub fn manifest(&self) -> Option<Manifest> {
+        self.inner.info().origin.manifest().cloned()
+    }
+
+    /// Which generation is current: 1 for the first, and one more for each reload that was tried.
+    pub fn generation(&self) -> u64 {
+        self.inner.info().number
+    }
+
+    /// What the current generation is doing.
+    pub fn state(&self) -> LifeState {
+        self.inner.info().state()
+    }
+
+    /// How many calls of the current generation, guards and handles' calls among them, have not ended.
+    pub fn n_calls_in_flight(&self) -> usize {
+        self.inner.place.current().map_or(0, |node| node.n_users())
+    }
+
+    /// What was counted since it was loaded.
+    pub fn counted(&self) -> Counted {
+        self.inner.counts.counted()
+    }
+
+    /// Whether the library stays in memory until the process ends, since it does not declare that it
+    /// may go, or is compiled in.
+    ///
+    /// # Errors
+    /// As for [`guard`](Self::guard).
+    pub fn stays_mapped(&self) -> Result<bool, CallError> {
+        Ok(self.guard()?.instance().exports().stays_mapped())
+    }
+
+    /// A guard: keeps the current generation, for a call or several in a row. It takes no lock and waits for no
+    /// reload; it waits while somebody has the instance exclusively.
+    ///
+    /// # Errors
+    /// `DISCONNECTED`: the plugin was unloaded. `BUSY`: it is paused, or this thread has it exclusively.
+    #[inline]
+    pub fn guard(&self) -> Result<Guard<'_>, CallError> {
+        match self.inner.place.enter() {
+            Ok(entered) => Ok(Guard(entered)),
+            Err(refused) => Err(refused.into()),
+        }
+    }
+
+    /// The instance, for what takes it exclusively: methods by name, functions that take `&mut self`. Waits
+    /// for the calls that run.
+    ///
+    /// # Errors
+    /// As for [`guard`](Self::guard); `BUSY` if this thread has a guard.
+    pub fn exclusive(&self) -> Result<ExclusiveInstance<'_>, CallError> {
+        let alone = self.inner.place.alone(None)?;
+        Ok(ExclusiveInstance { alone, plugin: PhantomData })
+    }
+
+    /// A handle of the typed interface `I`, which any thread may keep, and which calls whatever generation is
+    /// current. From then on no generation takes this one's place that does not offer `I`.
+    ///
+    /// # Errors
+    /// The plugin offers another interface, or another version of it; or as for [`guard`](Self::guard).
+    pub fn handle<I: Interface + ?Sized>(&self) -> Result<Handle<I>, crate::Error> {
+        let guard = self.guard()?;
+        guard.instance().exports().find::<I>()?;
+        let mut required = lock(&self.inner.required);
+        if !required.iter().any(|(id, _)| *id == I::ID) {
+            required.push((I::ID, |exports| exports.find::<I>().map(|_| ())));
+        }
+        drop(required);
+        Ok(Handle::new(self.inner.clone()))
+    }
+
+    /// How many handles there are, and clones of this value beside itself.
+    pub fn n_handles(&self) -> usize {
+        Arc::strong_count(&self.inner) - 1
+    }
+
+    /// Calls functions of the interface `I` that take `&self`, all on one generation. Counts as one call.
+    ///
+    /// # Errors
+    /// What `call` returns; `UNSUPPORTED` if the plugin does not offer `I`; or as for [`guard`](Self::guard).
+    pub fn call<I: Interface + ?Sized, R>(
+        &self,
+        context: Context<'_>,
+        call: impl FnOnce(&I::Proxy<'_>) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
+        let result = self.guard().and_then(|guard| {
+            let proxy = guard.interface::<I>(context).map_err(|error| not_offered(&error))?;
+            call(&proxy)
+        });
+        self.inner.counts.add(&result);
+        result
+    }
+
+    /// Calls a named method: with others at once if it is a shared one, else exclusively.
+    ///
+    /// # Errors
+    /// What the plugin reports; `UNKNOWN_METHOD` if it has none of this name; or as for [`guard`](Self::guard).
+    pub fn invoke(
+        &self,
+        method: &str,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let result = self.inner.invoke(method, input, context, None);
+        self.inner.counts.add(&result);
+        result
+    }
+
+    /// The same with a deadline, on a thread of its own. The plugin sees the deadline in the call's
+    /// context, with the trace of `context`, and the call is cancelled when it has passed.
+    ///
+    /// # Errors
+    /// As for [`invoke`](Self::invoke). `DEADLINE_EXCEEDED`: it did not end in time. If it had begun, the
+    /// generation is quarantined: whatever the call does later, nothing that it uses is freed or unmapped.
+    pub fn call_with_deadline(
+        &self,
+        method: &str,
+        input: &[u8],
+        time: Duration,
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let result = self.call_in_time(method, input, time, context);
+        self.inner.counts.add(&result);
+        result
+    }
+
+    fn call_in_time(
+        &self,
+        method: &str,
+        input: &[u8],
+        time: Duration,
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let (inner, theirs, bytes) = (self.inner.clone(), method.to_owned(), input.to_owned());
+        let limit = Limit { time, grace: self.inner.life.deadlines.grace };
+        let name = format!("keyway-{method}");
+        let work = move |attempt: &Attempt| {
+            let result = attempt
+                .with_context(|context| inner.invoke(&theirs, &bytes, context, Some(attempt)));
+            // The last handle may be this one. The plugin's end is part of the work.
+            drop(inner);
+            result
+        };
+        match deadline::run(&name, Some(limit), context, work) {
+            Ok(Err(error)) if error.status == CallStatus::CANCELLED && !context.is_cancelled() => {
+                Err(exceeded(method, time, false))
+            }
+            Ok(result) => result,
+            Err(Late { had_begun }) => Err(exceeded(method, time, had_begun)),
+        }
+    }
+
+    /// Counts an error of a call that was made through a guard or a handle.
+    pub fn report(&self, error: &CallError) {
+        self.inner.counts.add_error(error);
+    }
+
+    /// Lets the instance release what it does not need while nobody calls it. Calls answer `BUSY` until it is
+    /// [resumed](Self::resume).
+    ///
+    /// # Errors
+    /// It is not running, reports an error, or did not do it in time.
+    pub fn pause(&self) -> Result<(), LifeError> {
+        self.inner.change_state(Step::Pause, Access::Open, Access::Paused, Instance::pause)
+    }
+
+    /// Lets the instance take that back, and be called.
+    ///
+    /// # Errors
+    /// It is not paused, reports an error, or did not do it in time.
+    pub fn resume(&self) -> Result<(), LifeError> {
+        self.inner.change_state(Step::Resume, Access::Paused, Access::Open, Instance::resume)
+    }
+
+    /// Waits for the calls that run, until the deadline for [draining](Step::Drain), destroys the instance and
+    /// says how that went. Calls that come later answer `DISCONNECTED`; the library ends when whatever
+    /// the plugin made is gone.
+    ///
+    /// # Errors
+    /// It was unloaded before, or this thread is in a call of it.
+    pub fn unload(&self) -> Result<Ended, LifeError> {
+        let _change = lock(&self.inner.change);
+        let info = self.inner.info();
+        let error = |cause| LifeError {
+            plugin: info.name().to_owned(),
+            generation: info.number,
+            step: Step::Destroy,
+            cause,
+        };
+        let node = self.inner.place.current();
+        let node = node.ok_or_else(|| error(LifeCause::WrongState(info.state())))?;
+        if node.is_used_by_this_thread() {
+            return Err(error(LifeCause::Unavailable(Unavailable::Own)));
+        }
+        drop(node);
+        match self.inner.place.replace(None) {
+            Some(node) => Ok(Generation::end(node, &info, &self.inner.life)),
+            None => Err(error(LifeCause::Unavailable(Unavailable::Gone))),
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn info(&self) -> Arc<Info> {
+        lock(&self.info).clone()
+    }
+
+    pub(crate) fn set_info(&self, info: Arc<Info>) {
+        *lock(&self.info) = info;
+    }
+
+    /// Calls a method; on behalf of an attempt that can be late, or for as long as it takes.
+    fn invoke(
+        &self,
+        method: &str,
+        input: &[u8],
+        context: Context<'_>,
+        attempt: Option<&Attempt>,
+    ) -> Result<Output, CallError> {
+        let begin = |generation: &Generation| {
+            let exports = generation.instance.exports().clone();
+            match attempt
+                .is_none_or(|attempt| attempt.begin(generation.info.clone(), Some(exports)))
+            {
+                true => Ok(()),
+                false => Err(CallError::from(Unavailable::Late)),
+            }
+        };
+        {
+            let entered = self.place.enter_until(attempt.and_then(Attempt::until))?;
+            let exports = entered.instance.exports();
+            let Some(index) = exports.method(method) else {
+                return Err(crate::instance::unknown_method(exports, method));
+            };
+            if exports.methods()[index.0 as usize].is_shared {
+                begin(&entered)?;
+                return entered.instance.invoke_shared(index, input, context);
+            }
+        }
+        let mut alone = self.place.alone(attempt.and_then(Attempt::until))?;
+        begin(&alone)?;
+        alone.instance.invoke(method, input, context)
+    }
+
+    fn change_state(
+        self: &Arc<Self>,
+        step: Step,
+        from: Access,
+        to: Access,
+        work: fn(&mut Instance, Context<'_>) -> Result<(), CallError>,
+    ) -> Result<(), LifeError> {
+        let _change = lock(&self.change);
+        let info = self.info();
+        let inner = self.clone();
+        self.life.step(&info, step, None, move |attempt| {
+            let mut alone = inner.alone(from, attempt)?;
+            attempt.with_context(|context| work(&mut alone.instance, context))?;
+            inner.place.set_access(alone.node(), to);
+            Ok(())
+        })
+    }
+
+    /// The current generation for a step.
+    pub(crate) fn alone(
+        &self,
+        access: Access,
+        attempt: &Attempt,
+    ) -> Result<Alone<Generation>, LifeCause> {
+        let node = self.place.current().ok_or(LifeCause::Unavailable(Unavailable::Gone))?;
+        let alone = self.place.alone_in(&node, &[access], attempt.until());
+        let alone = alone.map_err(LifeCause::Unavailable)?;
+        let alone = alone.ok_or(LifeCause::Unavailable(Unavailable::Gone))?;
+        let exports = alone.instance.exports().clone();
+        match attempt.begin(alone.info.clone(), Some(exports)) {
+            true => Ok(alone),
+            false => Err(LifeCause::Unavailable(Unavailable::Late)),
+        }
+    }
+}
+
+/// A generation of a plugin that is not destroyed before this is dropped, whatever takes its place. It belongs to
+/// its thread.
+#[must_use = "it does nothing until it is called"]
+pub struct Guard<'a>(Entered<'a, Generation>);
+
+impl Guard<'_> {
+    /// Which generation it is.
+    pub fn generation(&self) -> u64 {
+        self.0.info.number
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        self.0.info.origin.version()
+    }
+
+    /// Its instance, for calls that need no exclusive access.
+    #[inline]
+    pub fn instance(&self) -> &Instance {
+        &self.0.instance
+    }
+
+    /// The typed interface `I`, for calls of functions that take `&self`, made on behalf of `context`.
+    ///
+    /// # Errors
+    /// The plugin offers another interface, or another version of it.
+    #[inline]
+    pub fn interface<'g, I: Interface + ?Sized>(
+        &'g self,
+        context: Context<'g>,
+    ) -> Result<Shared<I::Proxy<'g>>, ContractError> {
+        self.0.instance.shared_interface::<I>(context)
+    }
+
+    /// Calls a named method that takes the instance shared.
+    ///
+    /// # Errors
+    /// What the plugin reports; `UNKNOWN_METHOD` if it has none of this name, `UNSUPPORTED` if the method
+    /// is not a shared one.
+    pub fn invoke(
+        &self,
+        method: &str,
+        input: &[u8],
+        context: Context<'_>,
+    ) -> Result<Output, CallError> {
+        let exports = self.instance().exports();
+        match exports.method(method) {
+            Some(method) => self.instance().invoke_shared(method, input, context),
+            None => Err(crate::instance::unknown_method(exports, method)),
+        }
+    }
+}
+
+/// The instance of a [`SharedPlugin`], which nobody else calls before this is dropped.
+pub struct ExclusiveInstance<'a> {
+    alone: Alone<Generation>,
+    plugin: PhantomData<&'a SharedPlugin>,
+}
+
+impl Deref for ExclusiveInstance<'_> {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.alone.instance
+    }
+}
+
+impl DerefMut for ExclusiveInstance<'_> {
+    fn deref_mut(&mut self) -> &mut Instance {
+        &mut self.alone.instance
+    }
+}
+
+impl From<Unavailable> for CallError {
+    #[cold]
+    fn from(refused: Unavailable) -> Self {
+        let status = match refused {
+            Unavailable::Gone => CallStatus::DISCONNECTED,
+            Unavailable::Paused | Unavailable::Own => CallStatus::BUSY,
+            Unavailable::Late => CallStatus::DEADLINE_EXCEEDED,
+        };
+        Self { status, code: 0, message: refused.to_string() }
+    }
+}
+
+#[cold]
+fn exceeded(method: &str, time: Duration, had_begun: bool) -> CallError {
+    let what = match had_begun {
+        true => "; it still runs, so the generation is quarantined",
+        false => "",
+    };
+    let message = format!("`{method}` did not end within {time:?}{what}");
+    CallError { status: CallStatus::DEADLINE_EXCEEDED, code: 0, message }
+}
+
+#[cold]
+fn not_offered(error: &ContractError) -> CallError {
+    CallError { status: CallStatus::UNSUPPORTED, code: 0, message: error.to_string() }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for SharedPlugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = self.inner.info();
+        let mut shown = f.debug_struct("SharedPlugin");
+        shown.field("name", &info.name()).field("generation", &info.number);
+        shown.field("state", &info.state()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Guard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("generation", &self.generation()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ExclusiveInstance<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ExclusiveInstance").field(&self.alone.instance).finish()
+    }
+}
