@@ -30,8 +30,8 @@ pub(crate) struct Limit {
 /// It did not end in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Late {
-    /// Whether it had begun to run the plugin's code, which is quarantined then.
-    pub(crate) had_begun: bool,
+    /// The generation whose code it had begun to run, which is quarantined now.
+    pub(crate) generation: Option<u64>,
 }
 
 /// Work that is under way, as the work sees it.
@@ -209,12 +209,12 @@ fn abandon(used: &Mutex<Used>) -> Late {
     let mut used = lock(used);
     used.is_abandoned = true;
     let Some((info, exports)) = used.by.take() else {
-        return Late { had_begun: false };
+        return Late { generation: None };
     };
     info.quarantine();
     // So the library neither ends nor goes.
     std::mem::forget(exports);
-    Late { had_begun: true }
+    Late { generation: Some(info.number) }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

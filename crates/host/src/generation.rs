@@ -1,6 +1,5 @@
 //! One generation of a plugin: a library that was loaded, with an instance; and how it begins and ends.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -59,10 +58,6 @@ impl Info {
 
     pub(crate) fn quarantine(&self) {
         self.set_state(LifeState::Quarantined);
-    }
-
-    pub(crate) fn path(&self) -> Option<PathBuf> {
-        self.admission.as_ref().map(|admission| admission.path().to_owned())
     }
 }
 

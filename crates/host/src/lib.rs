@@ -59,6 +59,7 @@ pub mod instance;
 pub mod libc;
 pub mod lifecycle;
 pub mod load;
+pub mod manager;
 mod permissions;
 pub mod plugin;
 pub mod policy;
@@ -93,6 +94,9 @@ pub use keyway_sdk::{
 };
 pub use lifecycle::{Deadlines, Hooks, Life, LifeCause, LifeError, LifeState, Step, Transition};
 pub use load::{Host, LoadError};
+pub use manager::{
+    BackOff, Event, FailurePolicy, Manager, ManagerError, ManagerOptions, Member, Status,
+};
 pub use plugin::{Origin, Plugin};
 pub use policy::{
     Expectation, ExpectedFacts, ExportPolicy, ImportPolicy, KnownInterface, OtherInterfaces,

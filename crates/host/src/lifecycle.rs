@@ -179,6 +179,17 @@ pub trait Hooks: Send + Sync {
     fn after(&self, transition: &Transition<'_>, result: Result<(), &LifeError>) {
         let _ = (transition, result);
     }
+
+    /// A call that is counted went wrong, on the thread that made it. It may be the plugin's answer like any other;
+    /// `PANICKED` and `POISONED` are the instance's end.
+    fn failed(&self, plugin: &str, generation: u64, error: &CallError) {
+        let _ = (plugin, generation, error);
+    }
+
+    /// A call did not end by its deadline, and what it uses stays for ever.
+    fn quarantined(&self, plugin: &str, generation: u64) {
+        let _ = (plugin, generation);
+    }
 }
 
 /// How the life of a plugin's generations is led.

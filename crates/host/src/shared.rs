@@ -216,11 +216,13 @@ impl SharedPlugin {
         context: Context<'_>,
         call: impl FnOnce(&I::Proxy<'_>) -> Result<R, CallError>,
     ) -> Result<R, CallError> {
+        let mut generation = None;
         let result = self.guard().and_then(|guard| {
+            generation = Some(guard.generation());
             let proxy = guard.interface::<I>(context).map_err(|error| not_offered(&error))?;
             call(&proxy)
         });
-        self.inner.counts.add(&result);
+        self.inner.count(generation, &result);
         result
     }
 
@@ -234,8 +236,8 @@ impl SharedPlugin {
         input: &[u8],
         context: Context<'_>,
     ) -> Result<Output, CallError> {
-        let result = self.inner.invoke(method, input, context, None);
-        self.inner.counts.add(&result);
+        let (generation, result) = self.inner.invoke(method, input, context, None);
+        self.inner.count(generation, &result);
         result
     }
 
@@ -252,21 +254,8 @@ impl SharedPlugin {
         time: Duration,
         context: Context<'_>,
     ) -> Result<Output, CallError> {
-        let result = self.call_in_time(method, input, time, context);
-        self.inner.counts.add(&result);
-        result
-    }
-
-    fn call_in_time(
-        &self,
-        method: &str,
-        input: &[u8],
-        time: Duration,
-        context: Context<'_>,
-    ) -> Result<Output, CallError> {
         let (inner, theirs, bytes) = (self.inner.clone(), method.to_owned(), input.to_owned());
         let limit = Limit { time, grace: self.inner.life.deadlines.grace };
-        let name = format!("keyway-{method}");
         let work = move |attempt: &Attempt| {
             let result = attempt
                 .with_context(|context| inner.invoke(&theirs, &bytes, context, Some(attempt)));
@@ -274,18 +263,30 @@ impl SharedPlugin {
             drop(inner);
             result
         };
-        match deadline::run(&name, Some(limit), context, work) {
-            Ok(Err(error)) if error.status == CallStatus::CANCELLED && !context.is_cancelled() => {
-                Err(exceeded(method, time, false))
+        let name = format!("keyway-{method}");
+        let (generation, result) = match deadline::run(&name, Some(limit), context, work) {
+            // It heeded the deadline.
+            Ok((generation, Err(error)))
+                if error.status == CallStatus::CANCELLED && !context.is_cancelled() =>
+            {
+                (generation, Err(exceeded(method, time, false)))
             }
             Ok(result) => result,
-            Err(Late { had_begun }) => Err(exceeded(method, time, had_begun)),
-        }
+            Err(Late { generation }) => {
+                if let (Some(generation), Some(hooks)) = (generation, &self.inner.life.hooks) {
+                    hooks.quarantined(&self.name(), generation);
+                }
+                (generation, Err(exceeded(method, time, generation.is_some())))
+            }
+        };
+        self.inner.count(generation, &result);
+        result
     }
 
     /// Counts an error of a call that was made through a guard or a handle.
     pub fn report(&self, error: &CallError) {
         self.inner.counts.add_error(error);
+        self.inner.tell(self.generation(), error);
     }
 
     /// Lets the instance release what it does not need while nobody calls it. Calls answer `BUSY` until it is
@@ -342,25 +343,41 @@ impl Inner {
         *lock(&self.info) = info;
     }
 
-    /// Calls a method; on behalf of an attempt that can be late, or for as long as it takes.
+    fn count<T>(&self, generation: Option<u64>, result: &Result<T, CallError>) {
+        self.counts.add(result);
+        if let (Err(error), Some(generation)) = (result, generation) {
+            self.tell(generation, error);
+        }
+    }
+
+    #[cold]
+    fn tell(&self, generation: u64, error: &CallError) {
+        if let Some(hooks) = &self.life.hooks {
+            hooks.failed(self.info().name(), generation, error);
+        }
+    }
+
+    /// Calls a method; on behalf of an attempt that can be late, or for as long as it takes. Says which
+    /// generation was called.
     fn invoke(
         &self,
         method: &str,
         input: &[u8],
         context: Context<'_>,
         attempt: Option<&Attempt>,
-    ) -> Result<Output, CallError> {
-        let begin = |generation: &Generation| {
-            let exports = generation.instance.exports().clone();
-            match attempt
-                .is_none_or(|attempt| attempt.begin(generation.info.clone(), Some(exports)))
-            {
+    ) -> (Option<u64>, Result<Output, CallError>) {
+        let mut called = None;
+        let mut begin = |generation: &Generation| {
+            called = Some(generation.info.number);
+            let exports = Some(generation.instance.exports().clone());
+            match attempt.is_none_or(|attempt| attempt.begin(generation.info.clone(), exports)) {
                 true => Ok(()),
                 false => Err(CallError::from(Unavailable::Late)),
             }
         };
-        {
-            let entered = self.place.enter_until(attempt.and_then(Attempt::until))?;
+        let mut call = || {
+            let until = attempt.and_then(Attempt::until);
+            let entered = self.place.enter_until(until)?;
             let exports = entered.instance.exports();
             let Some(index) = exports.method(method) else {
                 return Err(crate::instance::unknown_method(exports, method));
@@ -369,10 +386,14 @@ impl Inner {
                 begin(&entered)?;
                 return entered.instance.invoke_shared(index, input, context);
             }
-        }
-        let mut alone = self.place.alone(attempt.and_then(Attempt::until))?;
-        begin(&alone)?;
-        alone.instance.invoke(method, input, context)
+            drop(entered);
+            let mut alone = self.place.alone(until)?;
+            begin(&alone)?;
+            // By name, since it may be another generation now.
+            alone.instance.invoke(method, input, context)
+        };
+        let result = call();
+        (called, result)
     }
 
     fn change_state(
