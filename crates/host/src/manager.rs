@@ -9,6 +9,7 @@
 //! | `discovery` | which plugins lie in a folder |
 //! | `order` | dependencies |
 //! | `supervisor` | what is done about calls that panic or hang |
+//! | `watch` | files that change (feature `watch`) |
 //! | `events`, `status` | what happened, and how things are |
 
 mod discovery;
@@ -16,6 +17,8 @@ mod events;
 mod order;
 mod status;
 mod supervisor;
+#[cfg(feature = "watch")]
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -39,6 +42,8 @@ pub use events::{Change, EndedAs, Event};
 pub use order::OrderError;
 pub use status::{LastFailure, PluginStatus, Status};
 use supervisor::Notice;
+#[cfg(feature = "watch")]
+pub use watch::{Watch, WatchError};
 
 /// How a manager leads the life of its plugins.
 #[derive(Debug, Clone)]
@@ -113,7 +118,13 @@ pub enum ManagerError {
     Reload(#[from] ReloadError),
     /// A step of its life failed.
     #[error(transparent)]
-    Life(#[from] LifeError),
+    Life(Box<LifeError>),
+}
+
+impl From<LifeError> for ManagerError {
+    fn from(error: LifeError) -> Self {
+        Self::Life(Box::new(error))
+    }
 }
 
 /// What was not started, and why.
@@ -321,7 +332,7 @@ impl Manager {
         let stop = |name: String| match self.stop_one(&name) {
             Ok(ended) => Some((name, ended)),
             // It is this thread that uses it: it stays until its end.
-            Err(ManagerError::Life(LifeError { cause: LifeCause::Unavailable(_), .. })) => {
+            Err(ManagerError::Life(error)) if matches!(error.cause, LifeCause::Unavailable(_)) => {
                 Some((name, Ended::Quarantined { n_calls: 1 }))
             }
             Err(_) => None,

@@ -111,7 +111,7 @@ pub enum ReloadError {
         /// The generation that is still called.
         serving: u64,
         /// What failed.
-        source: LifeError,
+        source: Box<LifeError>,
     },
     /// It is another plugin.
     #[error("`{path}` is the plugin `{found}`, and can't take the place of `{expected}`", path = .path.display())]
@@ -219,9 +219,9 @@ impl Inner {
             let (plugin, state) = (old.name().to_owned(), old.state());
             return Err(ReloadError::WrongState { plugin, state });
         }
-        let failed = |source| {
+        let failed = |error| {
             let (plugin, serving) = (old.name().to_owned(), old.number);
-            ReloadError::Step { plugin, serving, source }
+            ReloadError::Step { plugin, serving, source: Box::new(error) }
         };
         change.n_begun += 1;
         let loader = host.loader();

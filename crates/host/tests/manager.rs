@@ -14,10 +14,11 @@ use keyway_host::{
 use keyway_manifest::Manifest;
 use tempfile::TempDir;
 
+#[expect(dead_code, reason = "what builds the canary is for other tests")]
+#[path = "refusals/canary.rs"]
+mod canary;
 #[path = "phoenix/editions.rs"]
 mod editions;
-#[path = "phoenix/interface.rs"]
-pub mod interface;
 
 const SOON: Duration = Duration::from_millis(150);
 const LATE: Duration = Duration::from_secs(30);

@@ -13,6 +13,8 @@ use keyway_host::{
 };
 use tempfile::TempDir;
 
+#[path = "refusals/canary.rs"]
+mod canary;
 #[path = "phoenix/editions.rs"]
 mod editions;
 #[path = "phoenix/interface.rs"]
@@ -46,7 +48,10 @@ fn add(plugin: &SharedPlugin, number: u64) -> u64 {
 }
 
 fn total(plugin: &SharedPlugin) -> u64 {
-    plugin.call::<dyn Phoenix, _>(Context::NONE, |phoenix| phoenix.total()).expect("a total")
+    let both = plugin.call::<dyn Phoenix, _>(Context::NONE, |phoenix| {
+        Ok((phoenix.edition()?, phoenix.total()?))
+    });
+    both.expect("a total").1
 }
 
 #[test]
@@ -253,8 +258,8 @@ fn a_generation_that_is_not_left_is_quarantined() {
 fn another_plugin_does_not_take_the_place() {
     let (folder, host) = (TempDir::new().expect("a folder"), editions::host());
     let plugin = load(&host, folder.path(), b'1');
-    let bytes = std::fs::read(&*editions::canary::LIBRARY).expect("the canary");
-    let manifest = editions::canary::manifest(&bytes, "libcanary.so");
+    let bytes = std::fs::read(&*canary::LIBRARY).expect("the canary");
+    let manifest = canary::manifest(&bytes, "libcanary.so");
     let library = folder.path().join("libcanary.so");
     std::fs::write(&library, bytes).expect("it is written");
     let beside = folder.path().join(manifest.file_name());

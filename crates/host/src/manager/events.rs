@@ -49,6 +49,9 @@ pub enum Event {
     },
     /// Another generation was to be called, and the one before goes on; `codes` are the gate's, if that refused it.
     NotReloaded { name: String, codes: Vec<Code>, error: String },
+    /// Its library and its manifest don't belong together, as while one of them is being copied: their next change is
+    /// waited for (feature `watch`).
+    Incomplete { name: String },
     /// A call panicked, so that its instance is not called again.
     Panicked { name: String, generation: u64, error: String },
     /// Something of it did not end in time. It stays in memory until the process ends.

@@ -8,8 +8,7 @@ use std::sync::LazyLock;
 use keyway_abi::stamp::Stamp;
 use keyway_host::{Expectation, Host, ImportPolicy, Services, ToolchainPolicy};
 
-#[path = "../refusals/canary.rs"]
-pub(crate) mod canary;
+use super::canary;
 
 /// The first edition, built once.
 static LIBRARY: LazyLock<Vec<u8>> = LazyLock::new(|| {
