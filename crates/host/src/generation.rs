@@ -7,7 +7,7 @@ use crate::deadline::Attempt;
 use crate::gate::Admission;
 use crate::guard::place::Node;
 use crate::instance::Instance;
-use crate::lifecycle::{Life, LifeCause, LifeError, LifeState, Step};
+use crate::lifecycle::{Life, LifeCause, LifeError, LifeState, Step, Uses};
 use crate::load::{LoadError, Loader};
 use crate::plugin::{Origin, Plugin};
 
@@ -99,9 +99,10 @@ impl Generation {
         let info = Arc::new(info);
         let mapped = {
             let admission = admission.clone();
-            life.step(&info, Step::Load, None, move |_| Ok(loader.map(&admission)?))?
+            life.step(&info, Step::Load, Uses::NoLibrary, move |_| Ok(loader.map(&admission)?))?
         };
-        let exports = life.step(&info, Step::Initialize, None, move |_| Ok(mapped.prepare()?));
+        let exports =
+            life.step(&info, Step::Initialize, Uses::NoLibrary, move |_| Ok(mapped.prepare()?));
         let exports = exports.inspect_err(|_| info.set_state(LifeState::Destroyed))?;
         let (theirs, config, path) = (exports.clone(), config.clone(), admission.path().to_owned());
         let create = move |attempt: &Attempt| {
@@ -110,7 +111,7 @@ impl Generation {
             Ok(made.map_err(|source| LoadError::Create { path, source })?)
         };
         // If no instance is made the library ends in this step.
-        let instance = life.step(&info, Step::Create, Some(exports), create);
+        let instance = life.step(&info, Step::Create, Uses::Library(exports), create);
         let instance = instance.inspect_err(|_| info.set_state(LifeState::Destroyed))?;
         Ok(Self { info, instance })
     }
@@ -142,10 +143,9 @@ impl Generation {
             std::mem::forget(instance);
             return Ended::Quarantined { n_calls: 0 };
         }
-        let exports = Some(instance.exports().clone());
-        let ended = life.step(&info, Step::Destroy, exports, move |_| {
-            instance.destroy().map_err(LifeCause::Call)
-        });
+        let uses = Uses::Library(instance.exports().clone());
+        let ended = life
+            .step(&info, Step::Destroy, uses, move |_| instance.destroy().map_err(LifeCause::Call));
         match ended {
             Ok(()) => Ended::Destroyed,
             Err(LifeError { cause: LifeCause::Late(_), .. }) => Ended::Quarantined { n_calls: 0 },

@@ -7,7 +7,11 @@
 //! | [`code`], [`refusal`] | the reasons to refuse a plugin, and how they are told |
 //! | [`load`] | the bytes that were checked, staged and loaded; [`Host`] puts it together |
 //! | `compiled_in` | plugins that are part of the program (feature `compiled-in`) |
-//! | [`plugin`], [`handle`] | a plugin as a host keeps it: to itself, or for many threads |
+//! | [`plugin`] | a plugin as a host keeps it to itself |
+//! | [`shared`], [`handle`] | a plugin for many threads: guards, handles, calls with deadlines |
+//! | [`reload`], [`generation`], [`lifecycle`] | one generation after the other, and the steps of their lives |
+//! | [`manager`], [`counts`] | many plugins by name, and what is known of them |
+//! | `guard`, `deadline` | the mechanisms below: who uses a generation, and what does not end in time |
 //! | [`exports`], [`instance`], [`services`] | calls across the boundary |
 //!
 //! ```no_run
@@ -37,7 +41,7 @@
 //! [`Plugin`]. Plugins that cargo compiles in one run with such a program export nothing, and can't
 //! be loaded: build those by themselves, as `cargo xtask build-plugins` does.
 //!
-//! [`Plugin::share`] gives handles for many threads. Services and interfaces of the host's own are
+//! [`Plugin::share`] makes a [`SharedPlugin`], for many threads and to be reloaded; a [`Manager`] runs many. Services and interfaces of the host's own are
 //! made with [`macro@interface`] and [`macro@Layout`]; this crate is the one dependency.
 //!
 //! It is a library for programs of any size: it links no command-line parser, no progress bars and

@@ -18,7 +18,7 @@ use keyway_abi::call::CallError;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::deadline::{self, Attempt, Limit};
+use crate::deadline::{self, Attempt, Late, Limit};
 use crate::exports::{ContractError, Exports};
 use crate::generation::Info;
 use crate::guard::place::Unavailable;
@@ -209,13 +209,12 @@ impl Life {
         time.map(|time| Limit { time, grace: self.deadlines.grace })
     }
 
-    /// Takes a step of a generation. `work` has to begin before it runs the plugin's code; what it began with is
-    /// quarantined if it is late.
+    /// Takes a step of a generation. If it is late, what it had begun to use is quarantined.
     pub(crate) fn step<T: Send + 'static>(
         &self,
         info: &Arc<Info>,
         step: Step,
-        exports: Option<Exports>,
+        uses: Uses,
         work: impl FnOnce(&Attempt) -> Result<T, LifeCause> + Send + 'static,
     ) -> Result<T, LifeError> {
         let error = |cause| LifeError {
@@ -234,7 +233,12 @@ impl Life {
         let time = self.deadlines.of(step);
         let theirs = info.clone();
         let work = move |attempt: &Attempt| {
-            if !attempt.begin(theirs, exports) {
+            let exports = match uses {
+                Uses::NoLibrary => Some(None),
+                Uses::Library(exports) => Some(Some(exports)),
+                Uses::WhatItEnters => None,
+            };
+            if exports.is_some_and(|exports| !attempt.begin(theirs, exports)) {
                 return Err(LifeCause::Unavailable(Unavailable::Late));
             }
             work(attempt)
@@ -246,10 +250,10 @@ impl Life {
                 Ok(value)
             }
             Ok(Err(cause)) => Err(error(cause)),
-            Err(_) => {
-                info.quarantine();
+            Err(Late { generation: Some(_) }) => {
                 Err(error(LifeCause::Late(time.unwrap_or_default())))
             }
+            Err(Late { generation: None }) => Err(error(LifeCause::Unavailable(Unavailable::Late))),
         };
         if let Some(hooks) = &self.hooks {
             hooks.after(&transition, result.as_ref().map(|_| ()));
@@ -262,6 +266,16 @@ impl Default for Life {
     fn default() -> Self {
         Self::PLAIN
     }
+}
+
+/// What a step runs the code of.
+pub(crate) enum Uses {
+    /// A library that is not known yet: what maps or prepares it holds it.
+    NoLibrary,
+    /// This one.
+    Library(Exports),
+    /// That of a generation which others use too: the work says so when its turn has come.
+    WhatItEnters,
 }
 
 /// Why a step of a plugin's life was not taken.

@@ -4,6 +4,28 @@
 //! A manager owns no more than names, order and policy; each plugin is a [`SharedPlugin`], and is called as
 //! one. What happens is told on a channel, and how things are is data ([`Status`]).
 //!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use keyway_host::manager::discover;
+//! use keyway_host::{BackOff, Expectation, FailurePolicy, Host, Manager, ManagerOptions, Services};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let host = Host::new(Expectation::this_process(), Services::new(|_, _| ()))?;
+//! let policy = FailurePolicy::Restart(BackOff::default());
+//! let (manager, events) = Manager::new(host, ManagerOptions { policy, ..ManagerOptions::default() });
+//! for failed in manager.start(discover(Path::new("plugins"))?)? {
+//!     eprintln!("{} was not started: {}", failed.name, failed.reason);
+//! }
+//! let greet = manager.plugin("greet")?;
+//! print!("{}", manager.status());
+//! for name in manager.stop().left() {
+//!     eprintln!("{name} did not end in time");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! | module | owns |
 //! | --- | --- |
 //! | `discovery` | which plugins lie in a folder |

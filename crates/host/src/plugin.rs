@@ -94,7 +94,8 @@ impl Plugin {
         self.instance.exports().stays_mapped()
     }
 
-    /// The same plugin for many threads, with handles that any of them may keep, and to be reloaded.
+    /// The same plugin for many threads, with handles that any of them may keep. It may be reloaded too, without
+    /// configuration, since its own is not known here; [`Host::load_shared`](crate::Host::load_shared) keeps that.
     pub fn share(self) -> SharedPlugin {
         SharedPlugin::of_plugin(self)
     }

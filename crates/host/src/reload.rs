@@ -28,7 +28,7 @@ use crate::gate::Admission;
 use crate::generation::{Ended, Generation, Info};
 use crate::guard::place::{Access, Unavailable};
 use crate::instance::{Instance, State};
-use crate::lifecycle::{LifeCause, LifeError, LifeState, Step};
+use crate::lifecycle::{LifeCause, LifeError, LifeState, Step, Uses};
 use crate::load::Host;
 use crate::refusal::Rejection;
 use crate::shared::{Change, Inner, SharedPlugin, lock};
@@ -279,12 +279,12 @@ impl Inner {
         work: impl FnOnce(&mut Instance) -> Result<T, LifeCause> + Send + 'static,
     ) -> Result<(Generation, T), LifeError> {
         let Generation { info, mut instance } = generation;
-        let exports = Some(instance.exports().clone());
+        let uses = Uses::Library(instance.exports().clone());
         let work = move |_: &crate::deadline::Attempt| {
             let result = work(&mut instance);
             Ok((instance, result))
         };
-        let (instance, result) = self.life.step(&info, step, exports, work)?;
+        let (instance, result) = self.life.step(&info, step, uses, work)?;
         let (plugin, number) = (info.name().to_owned(), info.number);
         let generation = Generation { info, instance };
         match result {
@@ -343,8 +343,9 @@ impl Inner {
 
     /// The state of the generation that is called. From then on nobody has that exclusively.
     fn save_state(self: &Arc<Self>, old: &Arc<Info>) -> Result<State, LifeError> {
+        self.not_by_this_thread(old, Step::SaveState)?;
         let inner = self.clone();
-        self.life.step(old, Step::SaveState, None, move |attempt| {
+        self.life.step(old, Step::SaveState, Uses::WhatItEnters, move |attempt| {
             let mut alone = inner.alone(Access::Open, attempt)?;
             let state = attempt.with_context(|context| alone.instance.save_state(context))?;
             inner.place.set_access(alone.node(), Access::SharedOnly);

@@ -5,6 +5,34 @@
 //! several that must not see another one; it takes no lock. What takes the instance exclusively waits for
 //! the calls that run and keeps others out meanwhile.
 //!
+//! ```no_run
+//! use std::path::Path;
+//! use std::time::Duration;
+//!
+//! use keyway_host::{Context, Deadlines, Expectation, Host, Life, Reload, Services};
+//!
+//! # #[keyway_host::interface]
+//! # pub trait Shape {
+//! #     fn area(&self) -> f64;
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let host = Host::new(Expectation::this_process(), Services::new(|_, _| ()))?;
+//! let life = Life { deadlines: Deadlines::all(Duration::from_secs(10)), hooks: None };
+//! let shape = host.load_shared(Path::new("plugins/libcircle.so"), b"", life)?;
+//!
+//! let handle = shape.handle::<dyn Shape>()?; // for any thread, goes along with reloads
+//! let call = handle.call(Context::NONE)?; // one generation, for as many calls as you like
+//! let area = call.interface()?.area()?;
+//! drop(call);
+//!
+//! let reloaded = shape.reload(&host, Path::new("plugins/libcircle.so"), &Reload::default())?;
+//! println!("generation {} of version {}", reloaded.to, reloaded.version);
+//!
+//! let answer = shape.call_with_deadline("render", b"", Duration::from_millis(200), Context::NONE)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! A thread that is in a call of a plugin can't have it exclusively or unload it: it would wait for itself, so it gets
 //! `BUSY`.
 
@@ -26,7 +54,7 @@ use crate::generation::{Ended, Generation, Info};
 use crate::guard::place::{Access, Alone, Entered, Place, Unavailable};
 use crate::handle::Handle;
 use crate::instance::{Instance, Output, Shared};
-use crate::lifecycle::{Life, LifeCause, LifeError, LifeState, Step};
+use crate::lifecycle::{Life, LifeCause, LifeError, LifeState, Step, Uses};
 use crate::load::Host;
 use crate::plugin::Plugin;
 
@@ -321,12 +349,10 @@ impl SharedPlugin {
             step: Step::Destroy,
             cause,
         };
-        let node = self.inner.place.current();
-        let node = node.ok_or_else(|| error(LifeCause::WrongState(info.state())))?;
-        if node.is_used_by_this_thread() {
-            return Err(error(LifeCause::Unavailable(Unavailable::Own)));
+        if self.inner.place.current().is_none() {
+            return Err(error(LifeCause::WrongState(info.state())));
         }
-        drop(node);
+        self.inner.not_by_this_thread(&info, Step::Destroy)?;
         match self.inner.place.replace(None) {
             Some(node) => Ok(Generation::end(node, &info, &self.inner.life)),
             None => Err(error(LifeCause::Unavailable(Unavailable::Gone))),
@@ -405,13 +431,25 @@ impl Inner {
     ) -> Result<(), LifeError> {
         let _change = lock(&self.change);
         let info = self.info();
+        self.not_by_this_thread(&info, step)?;
         let inner = self.clone();
-        self.life.step(&info, step, None, move |attempt| {
+        self.life.step(&info, step, Uses::WhatItEnters, move |attempt| {
             let mut alone = inner.alone(from, attempt)?;
             attempt.with_context(|context| work(&mut alone.instance, context))?;
             inner.place.set_access(alone.node(), to);
             Ok(())
         })
+    }
+
+    /// A step that takes the instance exclusively, on another thread perhaps, would wait for this one.
+    pub(crate) fn not_by_this_thread(&self, info: &Info, step: Step) -> Result<(), LifeError> {
+        let node = self.place.current();
+        if !node.is_some_and(|node| node.is_used_by_this_thread()) {
+            return Ok(());
+        }
+        let (plugin, generation) = (info.name().to_owned(), info.number);
+        let cause = LifeCause::Unavailable(Unavailable::Own);
+        Err(LifeError { plugin, generation, step, cause })
     }
 
     /// The current generation for a step.
@@ -433,7 +471,12 @@ impl Inner {
 }
 
 /// A generation of a plugin that is not destroyed before this is dropped, whatever takes its place. It belongs to
-/// its thread.
+/// its thread:
+///
+/// ```compile_fail,E0277
+/// fn for_any_thread<T: Send>() {}
+/// for_any_thread::<keyway_host::Guard<'static>>();
+/// ```
 #[must_use = "it does nothing until it is called"]
 pub struct Guard<'a>(Entered<'a, Generation>);
 

@@ -29,7 +29,10 @@ fn member(name: &str, path: PathBuf, needs: &[&str]) -> Member {
 }
 
 fn manager(policy: FailurePolicy) -> (Manager, Receiver<Event>) {
-    let deadlines = Deadlines { drain: Some(SOON), destroy: Some(SOON), ..Deadlines::all(LATE) };
+    with_deadlines(policy, Deadlines::all(LATE))
+}
+
+fn with_deadlines(policy: FailurePolicy, deadlines: Deadlines) -> (Manager, Receiver<Event>) {
     let life = Life { deadlines, hooks: None };
     Manager::new(editions::host(), ManagerOptions { life, policy, ..ManagerOptions::default() })
 }
@@ -277,7 +280,9 @@ fn one_that_goes_wrong_is_retired() {
 fn what_does_not_end_is_named() {
     let folder = TempDir::new().expect("a folder");
     let library = editions::write(folder.path(), "libphoenix.so", b'1');
-    let (manager, _events) = manager(FailurePolicy::FailTheCall);
+    let second = Some(Duration::from_secs(1));
+    let deadlines = Deadlines { drain: second, destroy: second, ..Deadlines::all(LATE) };
+    let (manager, _events) = with_deadlines(FailurePolicy::FailTheCall, deadlines);
     let slow =
         Member { config: b"hang at the end".to_vec(), ..member("slow", library.clone(), &[]) };
     let members =
