@@ -30,12 +30,14 @@
 //! | --- | --- |
 //! | `discovery` | which plugins lie in a folder |
 //! | `order` | dependencies |
+//! | `hooks` | what a plugin's life and calls tell the manager |
 //! | `supervisor` | what is done about calls that panic or hang |
 //! | `watch` | files that change (feature `watch`) |
 //! | `events`, `status` | what happened, and how things are |
 
 mod discovery;
 mod events;
+mod hooks;
 mod order;
 mod status;
 mod supervisor;
@@ -49,18 +51,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use keyway_abi::call::{CallError, CallStatus};
 use keyway_manifest::text::Show as _;
 use thiserror::Error;
 
 use crate::generation::Ended;
-use crate::lifecycle::{Deadlines, Hooks, Life, LifeCause, LifeError, LifeState, Transition};
+use crate::lifecycle::{Deadlines, Life, LifeCause, LifeError, LifeState};
 use crate::load::Host;
 use crate::reload::{Reload, ReloadError, Reloaded};
 use crate::shared::{SharedPlugin, lock};
 
 pub use discovery::{DEPENDS_ON, DiscoveryError, Member, discover};
 pub use events::{Change, EndedAs, Event};
+use hooks::ManagerHooks;
 pub use order::OrderError;
 pub use status::{LastFailure, PluginStatus, Status};
 use supervisor::Notice;
@@ -439,60 +441,6 @@ impl Inner {
         // It may have been unloaded meanwhile; it is not called any more in any case.
         let _ = entry.plugin.unload();
         self.tell(Event::Retired { name: name.to_owned(), reason });
-    }
-}
-
-/// Tells what happens to one plugin.
-struct ManagerHooks {
-    name: String,
-    /// The host's own.
-    host: Option<Arc<dyn Hooks>>,
-    events: Sender<Event>,
-    notices: Sender<Notice>,
-}
-
-impl Hooks for ManagerHooks {
-    fn before(&self, transition: &Transition<'_>) {
-        if let Some(hooks) = &self.host {
-            hooks.before(transition);
-        }
-    }
-
-    fn after(&self, transition: &Transition<'_>, result: Result<(), &LifeError>) {
-        let (name, Transition { generation, step, to, .. }) = (self.name.clone(), *transition);
-        let _ = self.events.send(match result {
-            Ok(()) => Event::State { name, generation, step, state: to },
-            Err(error) => Event::StepFailed { name, generation, step, error: events::chain(error) },
-        });
-        if let Err(LifeError { cause: LifeCause::Late(_), .. }) = result {
-            let _ = self.events.send(Event::Quarantined { name: self.name.clone(), generation });
-        }
-        if let Some(hooks) = &self.host {
-            hooks.after(transition, result);
-        }
-    }
-
-    fn failed(&self, plugin: &str, generation: u64, error: &CallError) {
-        if error.status == CallStatus::PANICKED {
-            let _ = self.events.send(Event::panicked(&self.name, generation, error));
-        }
-        if [CallStatus::PANICKED, CallStatus::POISONED].contains(&error.status) {
-            let (name, reason) = (self.name.clone(), error.to_string());
-            let _ = self.notices.send(Notice::Failed { name, generation, reason });
-        }
-        if let Some(hooks) = &self.host {
-            hooks.failed(plugin, generation, error);
-        }
-    }
-
-    fn quarantined(&self, plugin: &str, generation: u64) {
-        let name = self.name.clone();
-        let _ = self.events.send(Event::Quarantined { name: name.clone(), generation });
-        let reason = "a call did not end by its deadline".to_owned();
-        let _ = self.notices.send(Notice::Failed { name, generation, reason });
-        if let Some(hooks) = &self.host {
-            hooks.quarantined(plugin, generation);
-        }
     }
 }
 

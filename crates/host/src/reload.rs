@@ -20,6 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keyway_abi::call::{CallError, CallStatus};
+use keyway_manifest::text::Show as _;
 use keyway_sdk::SavedState;
 use serde::Serialize;
 use thiserror::Error;
@@ -114,7 +115,7 @@ pub enum ReloadError {
         source: Box<LifeError>,
     },
     /// It is another plugin.
-    #[error("`{path}` is the plugin `{found}`, and can't take the place of `{expected}`", path = .path.display())]
+    #[error("`{path}` is the plugin `{found}`, and can't take the place of `{expected}`", path = .path.shown())]
     OtherPlugin {
         /// The library.
         path: std::path::PathBuf,

@@ -36,9 +36,10 @@
 //! A thread that is in a call of a plugin can't have it exclusively or unload it: it would wait for itself, so it gets
 //! `BUSY`.
 
+mod entered;
+mod load;
+
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,12 +52,13 @@ use crate::deadline::{self, Attempt, Late, Limit};
 use crate::exports::{ContractError, Exports};
 use crate::gate::Admission;
 use crate::generation::{Ended, Generation, Info};
-use crate::guard::place::{Access, Alone, Entered, Place, Unavailable};
+use crate::guard::place::{Access, Alone, Place, Unavailable};
 use crate::handle::Handle;
-use crate::instance::{Instance, Output, Shared};
+use crate::instance::{Instance, Output};
 use crate::lifecycle::{Life, LifeCause, LifeError, LifeState, Step, Uses};
-use crate::load::Host;
 use crate::plugin::Plugin;
+
+pub use entered::{ExclusiveInstance, Guard};
 
 /// A plugin for many threads. Clones are the same plugin.
 ///
@@ -88,43 +90,6 @@ pub(crate) struct Change {
     pub(crate) previous: Option<Arc<Admission>>,
     /// How many generations were begun, this one among them.
     pub(crate) n_begun: u64,
-}
-
-impl Host {
-    /// Checks the library at `path`, loads it and creates an instance from `config`, for many threads, and in
-    /// the steps and with the deadlines of `life`.
-    ///
-    /// # Errors
-    /// The gate refused it, or a step failed; then all is released that was made until there.
-    pub fn load_shared(
-        &self,
-        path: &std::path::Path,
-        config: &[u8],
-        life: Life,
-    ) -> Result<SharedPlugin, LifeError> {
-        let admission = self.gate().check(path).map_err(|rejection| LifeError {
-            plugin: rejection.path.display().to_string(),
-            generation: 1,
-            step: Step::Load,
-            cause: LifeCause::Load(rejection.into()),
-        })?;
-        self.load_shared_admitted(admission, config, life)
-    }
-
-    /// The same for what the gate has admitted.
-    ///
-    /// # Errors
-    /// As for [`load_shared`](Self::load_shared), but for the gate's.
-    pub fn load_shared_admitted(
-        &self,
-        admission: Admission,
-        config: &[u8],
-        life: Life,
-    ) -> Result<SharedPlugin, LifeError> {
-        let (admission, config) = (Arc::new(admission), Arc::from(config));
-        let generation = Generation::start(self.loader(), &admission, &config, 1, &life)?;
-        Ok(SharedPlugin::new(generation, config, life))
-    }
 }
 
 impl SharedPlugin {
@@ -199,7 +164,7 @@ impl SharedPlugin {
     #[inline]
     pub fn guard(&self) -> Result<Guard<'_>, CallError> {
         match self.inner.place.enter() {
-            Ok(entered) => Ok(Guard(entered)),
+            Ok(entered) => Ok(Guard::new(entered)),
             Err(refused) => Err(refused.into()),
         }
     }
@@ -211,7 +176,7 @@ impl SharedPlugin {
     /// As for [`guard`](Self::guard); `BUSY` if this thread has a guard.
     pub fn exclusive(&self) -> Result<ExclusiveInstance<'_>, CallError> {
         let alone = self.inner.place.alone(None)?;
-        Ok(ExclusiveInstance { alone, plugin: PhantomData })
+        Ok(ExclusiveInstance::new(alone))
     }
 
     /// A handle of the typed interface `I`, which any thread may keep, and which calls whatever generation is
@@ -470,84 +435,6 @@ impl Inner {
     }
 }
 
-/// A generation of a plugin that is not destroyed before this is dropped, whatever takes its place. It belongs to
-/// its thread:
-///
-/// ```compile_fail,E0277
-/// fn for_any_thread<T: Send>() {}
-/// for_any_thread::<keyway_host::Guard<'static>>();
-/// ```
-#[must_use = "it does nothing until it is called"]
-pub struct Guard<'a>(Entered<'a, Generation>);
-
-impl Guard<'_> {
-    /// Which generation it is.
-    pub fn generation(&self) -> u64 {
-        self.0.info.number
-    }
-
-    /// Its version.
-    pub fn version(&self) -> &str {
-        self.0.info.origin.version()
-    }
-
-    /// Its instance, for calls that need no exclusive access.
-    #[inline]
-    pub fn instance(&self) -> &Instance {
-        &self.0.instance
-    }
-
-    /// The typed interface `I`, for calls of functions that take `&self`, made on behalf of `context`.
-    ///
-    /// # Errors
-    /// The plugin offers another interface, or another version of it.
-    #[inline]
-    pub fn interface<'g, I: Interface + ?Sized>(
-        &'g self,
-        context: Context<'g>,
-    ) -> Result<Shared<I::Proxy<'g>>, ContractError> {
-        self.0.instance.shared_interface::<I>(context)
-    }
-
-    /// Calls a named method that takes the instance shared.
-    ///
-    /// # Errors
-    /// What the plugin reports; `UNKNOWN_METHOD` if it has none of this name, `UNSUPPORTED` if the method
-    /// is not a shared one.
-    pub fn invoke(
-        &self,
-        method: &str,
-        input: &[u8],
-        context: Context<'_>,
-    ) -> Result<Output, CallError> {
-        let exports = self.instance().exports();
-        match exports.method(method) {
-            Some(method) => self.instance().invoke_shared(method, input, context),
-            None => Err(crate::instance::unknown_method(exports, method)),
-        }
-    }
-}
-
-/// The instance of a [`SharedPlugin`], which nobody else calls before this is dropped.
-pub struct ExclusiveInstance<'a> {
-    alone: Alone<Generation>,
-    plugin: PhantomData<&'a SharedPlugin>,
-}
-
-impl Deref for ExclusiveInstance<'_> {
-    type Target = Instance;
-
-    fn deref(&self) -> &Instance {
-        &self.alone.instance
-    }
-}
-
-impl DerefMut for ExclusiveInstance<'_> {
-    fn deref_mut(&mut self) -> &mut Instance {
-        &mut self.alone.instance
-    }
-}
-
 impl From<Unavailable> for CallError {
     #[cold]
     fn from(refused: Unavailable) -> Self {
@@ -585,17 +472,5 @@ impl fmt::Debug for SharedPlugin {
         let mut shown = f.debug_struct("SharedPlugin");
         shown.field("name", &info.name()).field("generation", &info.number);
         shown.field("state", &info.state()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Guard<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").field("generation", &self.generation()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ExclusiveInstance<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ExclusiveInstance").field(&self.alone.instance).finish()
     }
 }
