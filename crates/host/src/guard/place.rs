@@ -57,6 +57,8 @@ struct Turns {
     /// Whether nobody is in by the quick way, and it is shut.
     is_shut: bool,
     n_entries: u32,
+    /// Threads that wait for a change. Telling nobody would be a system call all the same.
+    n_waiting: u32,
     access: Access,
 }
 
@@ -144,7 +146,7 @@ impl<T> Place<T> {
                     return Err(Unavailable::Own);
                 }
                 let is_early;
-                (turns, is_early) = sync::wait(&node.changed, turns, until);
+                (turns, is_early) = node.wait(turns, until);
                 if !is_early {
                     return Err(Unavailable::Late);
                 }
@@ -197,7 +199,7 @@ impl<T> Place<T> {
                 Access::Open | Access::Paused | Access::SharedOnly => {}
             }
             let is_early;
-            (turns, is_early) = sync::wait(&node.changed, turns, until);
+            (turns, is_early) = node.wait(turns, until);
             if !is_early {
                 return Err(Unavailable::Late);
             }
@@ -218,7 +220,7 @@ impl<T> Place<T> {
         turns.is_shut = true;
         while !turns.shared.is_empty() {
             let is_early;
-            (turns, is_early) = sync::wait(&node.changed, turns, until);
+            (turns, is_early) = node.wait(turns, until);
             if !is_early {
                 return Err(Unavailable::Late);
             }
@@ -235,8 +237,7 @@ impl<T> Place<T> {
         }
         turns.access = access;
         turns.n_entries = 0;
-        drop(turns);
-        node.changed.notify_all();
+        node.tell(turns);
     }
 
     /// Puts another value, or none, in the place of what is there, which is handed out.
@@ -288,6 +289,27 @@ impl<T> Node<T> {
 
     fn thing(&self) -> *const () {
         std::ptr::from_ref(self).cast()
+    }
+
+    /// Waits for a change of `turns`; false if it is too late for that.
+    fn wait<'a>(
+        &self,
+        mut turns: MutexGuard<'a, Turns>,
+        until: Option<Instant>,
+    ) -> (MutexGuard<'a, Turns>, bool) {
+        turns.n_waiting += 1;
+        let (mut turns, is_early) = sync::wait(&self.changed, turns, until);
+        turns.n_waiting -= 1;
+        (turns, is_early)
+    }
+
+    /// Tells those who wait that `turns` has changed.
+    fn tell(&self, turns: MutexGuard<'_, Turns>) {
+        let is_awaited = turns.n_waiting > 0;
+        drop(turns);
+        if is_awaited {
+            self.changed.notify_all();
+        }
     }
 
     /// By the quick way.
@@ -364,8 +386,7 @@ fn leave_slowly<T>(node: &Node<T>) {
     if let Some(at) = turns.shared.iter().position(|thread| *thread == me) {
         turns.shared.swap_remove(at);
     }
-    drop(turns);
-    node.changed.notify_all();
+    node.tell(turns);
 }
 
 /// A value that nobody else uses until this is dropped.
@@ -402,8 +423,9 @@ struct Turn<T>(Arc<Node<T>>);
 
 impl<T> Drop for Turn<T> {
     fn drop(&mut self) {
-        lock(&self.0.turns).alone = None;
-        self.0.changed.notify_all();
+        let mut turns = lock(&self.0.turns);
+        turns.alone = None;
+        self.0.tell(turns);
     }
 }
 
