@@ -65,7 +65,7 @@ end-to-end   skipped
 all-targets  skipped
 compat       skipped
 images       skipped
-1 passed, 0 failed, 12 skipped
+1 passed, 0 failed, 13 skipped
 
 "#]]
     );
@@ -83,7 +83,7 @@ fmt          failed  [..] s
 ...
 docs         failed  [..] s
 ...
-0 passed, 2 failed, 11 skipped
+0 passed, 2 failed, 12 skipped
 
 "#]]
     );
@@ -144,6 +144,22 @@ fn a_machine_without_python_is_told_so_before_anything_runs() {
         str![[r#"
 error: check `pipelines` needs `python3` (3.10 or newer, with `venv`) or `uv`, and neither is here
 hint: install one of them (on Debian `apt install python3-venv`), or pass `--skip pipelines`
+
+"#]]
+    );
+}
+
+/// What is named has to run.
+#[test]
+fn a_machine_without_a_nightly_toolchain_is_told_so_if_it_is_to_run_sanitizers() {
+    let dir = workspace(TIDY);
+    let output = command(dir.path(), &["--only", "sanitizers"]).env("PATH", "").output().unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    assert_data_eq!(
+        text(&output.stderr),
+        str![[r#"
+error: check `sanitizers` needs a nightly toolchain with the source of its standard library, and there is none here
+hint: `rustup toolchain install nightly --component rust-src` installs it
 
 "#]]
     );

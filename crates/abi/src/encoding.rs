@@ -415,3 +415,6 @@ impl<'a> Caller<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,8 @@
 //!
 //! Each figure is a pair (`pair/mod.rs`): something done through a plugin that is loaded from a file, and its
 //! peer without the boundary.
+//!
+//! With `--features compiled-in` the same orders also go to the plugin as part of this program.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -38,6 +40,10 @@ fn main() {
         |folder: &str, name| release.join(folder).join(libloading::library_filename(name));
     typed_call(&library("examples", "probe"));
     call_by_bytes(&library("examples", "probe"));
+    looked_up_call(&library("examples", "probe"));
+    method_by_index(&library("examples", "probe"));
+    #[cfg(feature = "compiled-in")]
+    compiled_in(&mut load(&library("", "order_match")));
     // A book each, since what waits in it from before makes it slower.
     orders_one_by_one(&mut load(&library("", "order_match")));
     orders_in_batches(&mut load(&library("", "order_match")));
@@ -124,6 +130,78 @@ fn call_by_bytes(path: &Path) {
         },
     );
     pair.report("call by bytes", "ns", "typed call", |elapsed| elapsed * 1e9 / f64::from(N_CALLS));
+}
+
+/// The interface asked for again with each call, beside a call through a proxy that is kept.
+fn looked_up_call(path: &Path) {
+    let (mut each, mut kept) = (load(path), load(path));
+    let kept = kept.interface::<dyn Probe>(Context::NONE).expect("the interface");
+    let pair = compare(
+        || (),
+        |()| {
+            for number in 0..i64::from(N_CALLS) {
+                let probe = each.interface::<dyn Probe>(Context::NONE).expect("the interface");
+                black_box(probe.add(black_box(3), number).expect("a sum"));
+            }
+        },
+        |()| {
+            for number in 0..i64::from(N_CALLS) {
+                black_box(kept.add(black_box(3), number).expect("a sum"));
+            }
+        },
+    );
+    let name = "look-up of an interface, and a typed call";
+    pair.report(name, "ns", "typed call", |elapsed| elapsed * 1e9 / f64::from(N_CALLS));
+}
+
+/// A method that returns its eight bytes of input, by an index that was looked up before and by name.
+fn method_by_index(path: &Path) {
+    let (mut by_index, mut by_name) = (load(path), load(path));
+    let echo = by_index.exports().method("echo").expect("the method");
+    let pair = compare(
+        || (),
+        |()| {
+            for number in 0..u64::from(N_CALLS) {
+                let input = number.to_le_bytes();
+                black_box(by_index.invoke_index(echo, &input, Context::NONE).expect("an echo"));
+            }
+        },
+        |()| {
+            for number in 0..u64::from(N_CALLS) {
+                let input = number.to_le_bytes();
+                black_box(by_name.invoke("echo", &input, Context::NONE).expect("an echo"));
+            }
+        },
+    );
+    let name = "method by index, 8 bytes in and out";
+    pair.report(name, "ns", "by name", |elapsed| elapsed * 1e9 / f64::from(N_CALLS));
+}
+
+/// The same plugin as part of this program, beside the one from a file.
+#[cfg(feature = "compiled-in")]
+fn compiled_in(loaded: &mut Instance) {
+    use keyway_host::{Expectation, Host};
+    let services = Services::new(|_, _| ());
+    let host = Host::of_compiled_in(Expectation::this_process(), services);
+    let mut plugin = host.load_compiled_in("order-match", b"").expect("it is compiled in");
+    let mut here =
+        plugin.instance().interface::<dyn OrderBook>(Context::NONE).expect("the interface");
+    let mut there = loaded.interface::<dyn OrderBook>(Context::NONE).expect("the interface");
+    let mut stream = Stream::new();
+    let pair = compare(
+        || stream.orders(),
+        |orders| {
+            for order in orders {
+                black_box(here.submit(*order).expect("an outcome"));
+            }
+        },
+        |orders| {
+            for order in orders {
+                black_box(there.submit(*order).expect("an outcome"));
+            }
+        },
+    );
+    pair.report("orders to a plugin compiled in", "orders/s", "loaded", per_second);
 }
 
 fn orders_one_by_one(instance: &mut Instance) {

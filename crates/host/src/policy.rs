@@ -275,6 +275,22 @@ impl ExpectedFacts {
             sanitizer: String::new(),
         }
     }
+
+    /// Whether `symbol` is one of the runtime of a sanitizer that the process has. Compilers link that into
+    /// programs only, so that a library's calls of it are to no library.
+    pub(crate) fn has_in_sanitizer(&self, symbol: &str) -> bool {
+        self.sanitizer.split(',').any(|sanitizer| {
+            let prefix = match sanitizer {
+                "address" => "__asan_",
+                "hwaddress" => "__hwasan_",
+                "leak" => "__lsan_",
+                "memory" => "__msan_",
+                "thread" => "__tsan_",
+                _ => return false,
+            };
+            symbol.starts_with(prefix) || symbol.starts_with("__sanitizer_")
+        })
+    }
 }
 
 impl ToolchainPolicy {

@@ -13,23 +13,18 @@ use keyway_host::exports::{ContractError, Exports};
 use keyway_host::instance::Instance;
 use keyway_host::{LogLine, LogSink, SavedState, Services};
 
+#[path = "refusals/built.rs"]
+mod built;
 #[path = "probe/interface.rs"]
 pub mod interface;
 
 use interface::{Color, Counter, Pixel, Probe, Quotes};
 
-/// Builds `cargo build ARGUMENTS` and gives the path of `folder/lib{name}` in the target folder.
-fn build(arguments: &[&str], folder: &str, name: &str) -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .arg("build")
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the plugin `{name}` was not built");
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let target = target.parent().expect("the target folder");
-    target.join(folder).join(libloading::library_filename(name))
+/// The library that `cargo build ARGUMENTS` makes of `name`.
+fn build(arguments: &[&str], name: &str) -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.arg("build").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+    built::library(&mut cargo, name)
 }
 
 fn load(path: PathBuf) -> Exports {
@@ -48,7 +43,7 @@ fn load_with(path: PathBuf, services: &'static Services) -> Exports {
 
 static PROBE_LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| {
     let arguments = ["--package", "keyway-host", "--example", "probe"];
-    build(&arguments, "debug/examples", "probe")
+    build(&arguments, "probe")
 });
 
 static PROBE: LazyLock<Exports> = LazyLock::new(|| load(PROBE_LIBRARY.clone()));
@@ -70,7 +65,7 @@ fn error<T>(result: Result<T, CallError>) -> (CallStatus, u32, String) {
 
 #[test]
 fn greet_greets() {
-    let greet = load(build(&["--package", "greet"], "debug", "greet"));
+    let greet = load(build(&["--package", "greet"], "greet"));
     let methods: Vec<_> = greet.methods().iter().map(|method| &*method.name).collect();
     assert_eq!(methods, ["greet"]);
     assert_eq!(greet.interfaces().next(), None);
@@ -246,7 +241,7 @@ fn a_method_is_called_by_its_place() {
     assert_eq!(instance.invoke("reverse", b"ab", Context::NONE).as_deref(), Ok(&b"ba"[..]));
     assert_eq!(PROBE.method("sing"), None);
     // The place of a method of another plugin.
-    let greet = load(build(&["--package", "greet"], "debug", "greet"));
+    let greet = load(build(&["--package", "greet"], "greet"));
     let mut greet = greet.create(b"", Context::NONE).expect("an instance");
     let unknown = greet.invoke_index(reverse, b"", Context::NONE).expect_err("it has one only");
     assert_eq!(unknown.status, CallStatus::UNKNOWN_METHOD);
@@ -339,7 +334,7 @@ fn what_goes_wrong_at_the_ends_of_a_life() {
 
 #[test]
 fn a_plugin_without_state_says_so() {
-    let greet = load(build(&["--package", "greet"], "debug", "greet"));
+    let greet = load(build(&["--package", "greet"], "greet"));
     let mut instance = greet.create(b"", Context::NONE).expect("an instance");
     let unsupported = (CallStatus::UNSUPPORTED, 0, "this plugin saves no state".to_owned());
     assert_eq!(error(instance.save_state(Context::NONE)), unsupported);
@@ -370,7 +365,7 @@ fn shared_functions_run_on_several_threads() {
 
 #[test]
 fn another_interface_is_refused() {
-    let greet = load(build(&["--package", "greet"], "debug", "greet"));
+    let greet = load(build(&["--package", "greet"], "greet"));
     let mut instance = greet.create(b"", Context::NONE).expect("an instance");
     let error = instance.interface::<dyn Probe>(Context::NONE).err().expect("it has none");
     let found = "no interface".to_owned();

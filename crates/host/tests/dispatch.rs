@@ -1,6 +1,5 @@
 //! Calls as bytes, through a plugin's `dispatch` in this process and through one that was loaded.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
@@ -13,6 +12,8 @@ use keyway_host::Services;
 use keyway_host::exports::Exports;
 use keyway_host::instance::Instance;
 
+#[path = "refusals/built.rs"]
+mod built;
 #[path = "probe/interface.rs"]
 pub mod interface;
 
@@ -31,16 +32,12 @@ const UPPER: u32 = 7;
 const SUM: u32 = 8;
 
 static EXPORTS: LazyLock<Exports> = LazyLock::new(|| {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--package", "keyway-host", "--example", "probe"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status();
-    assert!(built.expect("cargo runs").success(), "the plugin was not built");
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let path = target.parent().expect("the target folder").join("debug/examples");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--package", "keyway-host", "--example", "probe"]);
+    let path = built::library(cargo.current_dir(env!("CARGO_MANIFEST_DIR")), "probe");
     // SAFETY: the plugin was built from this workspace; its constructors do nothing.
     let exports = unsafe {
-        let library = libloading::Library::new(path.join(libloading::library_filename("probe")));
+        let library = libloading::Library::new(path);
         let library = library.expect("the plugin loads");
         let entry = *library.get::<Entry>(ENTRY_SYMBOL).expect("the entry symbol");
         Exports::new(entry, "probe", Services::new(|_, _| ()), Arc::new(library))

@@ -53,6 +53,29 @@ fn symbols_of_no_library() {
     assert_eq!(codes(weak, &[]), "");
 }
 
+/// Code that was built with a sanitizer calls its runtime, which is a part of the program: a host of
+/// the same kind has it.
+#[test]
+fn symbols_of_a_sanitizer() {
+    let source = "int __asan_init(void), __sanitizer_cov_trace_pc(void), __tsan_init(void);
+int answer(void) { return __asan_init() + __sanitizer_cov_trace_pc() + __tsan_init(); }";
+    let folder = TempDir::new().expect("a folder");
+    let library = folder.path().join("library.so");
+    fs::write(&library, c_library::build(source, &["-fPIC"])).expect("the library is written");
+    let unbound = |sanitizer: &str| {
+        let mut expectation = Expectation::this_process();
+        sanitizer.clone_into(&mut expectation.facts.sanitizer);
+        let found = check(&library, expectation);
+        let line = found.lines().find(|line| line.starts_with("KW621")).unwrap_or_default();
+        line.split('`').skip(1).step_by(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(unbound(""), "__asan_init __sanitizer_cov_trace_pc __tsan_init");
+    assert_eq!(unbound("address"), "__tsan_init");
+    assert_eq!(unbound("thread"), "__asan_init");
+    assert_eq!(unbound("address,thread"), "");
+    assert_eq!(unbound("cfi"), "__asan_init __sanitizer_cov_trace_pc __tsan_init");
+}
+
 #[test]
 fn exports() {
     let with = |exports| Expectation { exports, ..Expectation::this_process() };

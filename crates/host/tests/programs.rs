@@ -6,8 +6,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use libloading::library_filename;
-
 #[expect(dead_code, reason = "what builds the canary is for other tests")]
 #[path = "refusals/canary.rs"]
 mod canary;
@@ -52,11 +50,13 @@ fn workspace(name: &str) -> PathBuf {
 }
 
 /// A plugin of this workspace, built where its tests are, in a folder with a manifest.
-fn loadable(arguments: &[&str], folder: &str, library: &str) -> String {
+fn loadable(arguments: &[&str], library: &str) -> String {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
-    cargo(root(), target, &[&["build"], arguments].concat());
-    let file = library_filename(library).into_string().expect("UTF-8");
-    let bytes = fs::read(target.join(folder).join(&file)).expect("the library");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.arg("build").args(arguments).current_dir(root()).env("CARGO_TARGET_DIR", target);
+    let library = canary::built::library(&mut cargo, library);
+    let bytes = fs::read(&library).expect("the library");
+    let file = library.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned();
     let folder = self::target().join("loadable");
     fs::create_dir_all(&folder).expect("a folder");
     let manifest = canary::manifest(&bytes, &file);
@@ -175,8 +175,8 @@ fn plugins_are_compiled_in() {
     small(&folder.join("odd"), "odd", "0.1.0", ODD);
     small(&folder.join("twin"), "twin", "0.1.0", SMALL);
     small(&target().join("other-twin"), "twin", "0.2.0", SMALL);
-    let greet = loadable(&["--package", "greet"], "debug", "greet");
-    let book = loadable(&["--package", "order-match"], "debug", "order_match");
+    let greet = loadable(&["--package", "greet"], "greet");
+    let book = loadable(&["--package", "order-match"], "order_match");
     let said = cargo(&folder, &target(), &["run", "--quiet", "--", &greet, &book]);
     assert_eq!(said, "compiled in: done\nloaded: done\nrefused: done\nended: done\n");
 }
@@ -200,6 +200,6 @@ fn one_dependency_is_enough_for_a_host() {
     let folder = workspace("one-dependency");
     package(&folder, ONE_DEPENDENCY, "main.rs", include_str!("programs/one_dependency.rs"));
     let arguments = ["--package", "keyway-host", "--example", "probe"];
-    let probe = loadable(&arguments, "debug/examples", "probe");
+    let probe = loadable(&arguments, "probe");
     assert_eq!(cargo(&folder, &target(), &["run", "--quiet", "--", &probe]), "done\n");
 }

@@ -5,6 +5,7 @@
 //! themselves are a table in [`checks`].
 
 mod checks;
+mod sanitizers;
 
 use std::ffi::OsStr;
 use std::io;
@@ -47,6 +48,11 @@ enum CiError {
         "check `pipelines` needs `python3` (3.10 or newer, with `venv`) or `uv`, and neither is here"
     )]
     NoInstaller,
+    /// There is no toolchain that compiles with sanitizers.
+    #[error(
+        "check `sanitizers` needs a nightly toolchain with the source of its standard library, and there is none here"
+    )]
+    NoNightly,
     /// A check's program can't be started.
     #[error("could not start `{command}`")]
     Start {
@@ -74,7 +80,7 @@ enum CiError {
 impl Diagnose for CiError {
     fn exit(&self) -> Exit {
         match self {
-            Self::NoInstaller => Exit::Environment,
+            Self::NoInstaller | Self::NoNightly => Exit::Environment,
             Self::Start { .. } | Self::Ended { .. } | Self::Failed { .. } => Exit::Failed,
         }
     }
@@ -84,6 +90,9 @@ impl Diagnose for CiError {
             Self::NoInstaller => Some(
                 "install one of them (on Debian `apt install python3-venv`), or pass `--skip pipelines`"
                     .into(),
+            ),
+            Self::NoNightly => Some(
+                "`rustup toolchain install nightly --component rust-src` installs it".into(),
             ),
             Self::Failed { names } => {
                 Some(format!("`cargo xtask ci --only {}` runs them alone", names.join(" ")))
@@ -157,7 +166,9 @@ fn plan(args: &Args, root: &Path, shell: &Shell) -> Result<Vec<Planned>, CiError
                 return Ok(Planned { check, steps: None });
             }
             let steps = match check.steps {
-                checks::Steps::OnRequest(_) if args.only.is_empty() => {
+                checks::Steps::OnRequest(_) | checks::Steps::Sanitizers(_)
+                    if args.only.is_empty() =>
+                {
                     return Ok(Planned { check, steps: None });
                 }
                 checks::Steps::Cargo(commands) | checks::Steps::OnRequest(commands) => {
@@ -172,6 +183,12 @@ fn plan(args: &Args, root: &Path, shell: &Shell) -> Result<Vec<Planned>, CiError
                     return Ok(Planned { check, steps: None });
                 }
                 checks::Steps::Miri(commands) => commands.iter().map(checks::miri).collect(),
+                checks::Steps::Sanitizers(_) if !sanitizers::has_toolchain() => {
+                    return Err(CiError::NoNightly);
+                }
+                checks::Steps::Sanitizers(commands) => {
+                    commands.iter().map(checks::sanitized).collect()
+                }
                 checks::Steps::Python(steps) => {
                     let installer = Installer::find().ok_or(CiError::NoInstaller)?;
                     steps(installer, root)

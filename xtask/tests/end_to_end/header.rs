@@ -22,9 +22,9 @@ const HEADER: &str = "#include \"keyway.h\"\nint keyway_nothing(void) { return 0
 
 /// Compiles the header alone, then host and plugin. `$1` is the triple, `$2` the host, `$3` the plugin.
 const COMPILE: &str = r#"set -eu
-warn="-Wall -Wextra -Werror -pedantic -I/include -I/work"
-"$1-cc" -std=c99 $warn -c /work/header.c -o /tmp/header.o
-"$1-c++" -std=c++17 $warn -c /work/header.cpp -o /tmp/header.o
+warn="-Wall -Wextra -Werror -I/include -I/work"
+"$1-cc" -std=c99 -pedantic $warn -c /work/header.c -o /tmp/header.o
+"$1-c++" -std=c++17 -pedantic $warn -c /work/header.cpp -o /tmp/header.o
 [ -n "$2" ] || exit 0
 case $1 in *windows*) more= ;; *) more="-fPIC -ldl" ;; esac
 "$1-cc" -std=c99 $warn /source/host.c -o "/work/$2" $more
@@ -117,9 +117,9 @@ fn the_contract_is_spoken_in_c_on_every_target() {
     for target in tested() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let work = folder.path().canonicalize().expect("it is there");
-        if let Some(reason) = runner::obstacle(&target) {
+        if let Some(reason) = runner::obstacle(target) {
             println!("skipped: no host in C is run for {}: {reason}", target.triple);
-            compile(&bench, &target, &work, "", "");
+            compile(&bench, target, &work, "", "");
             continue;
         }
         let is_windows = target.triple.as_str().contains("windows");
@@ -128,15 +128,15 @@ fn the_contract_is_spoken_in_c_on_every_target() {
         } else {
             ("host", "plugin.so", "libgreet.so")
         };
-        compile(&bench, &target, &work, host, plugin);
+        compile(&bench, target, &work, host, plugin);
         let dist = BUILT.path("dist").join(target.triple.as_str()).join("greet");
         let mounts =
             [mount(work, "/work", Access::ReadOnly), mount(dist, "/plugin", Access::ReadOnly)];
         let (host, plugin, greet) =
             (format!("/work/{host}"), format!("/work/{plugin}"), format!("/plugin/{greet}"));
-        let said = call(&bench, &target, &mounts, [&host, &plugin, "reverse", "Keyway"]);
+        let said = call(&bench, target, &mounts, [&host, &plugin, "reverse", "Keyway"]);
         assert_eq!(said, "yawyeK\n", "{}", target.triple);
-        let said = call(&bench, &target, &mounts, [&host, &greet, "greet", "World"]);
+        let said = call(&bench, target, &mounts, [&host, &greet, "greet", "World"]);
         assert_eq!(said, "Hello, World!\n", "{}", target.triple);
         n_run += 1;
     }

@@ -50,7 +50,10 @@ pub(super) fn check(facts: &Facts, expectation: &Expectation, refusals: &mut Vec
     for path in &facts.run_paths {
         refusals.push(Refusal::new(Code::RunPath, format!("`{path}`"), "no search path"));
     }
-    let allowed = |symbol: &&String| expectation.imports.allows_symbol(spelled_in_c(symbol, facts));
+    let allowed = |symbol: &&String| {
+        let symbol = spelled_in_c(symbol, facts);
+        expectation.imports.allows_symbol(symbol) || expectation.facts.has_in_sanitizer(symbol)
+    };
     let unbound = some(facts.unbound.iter().filter(|symbol| !allowed(symbol)));
     if !unbound.is_empty() {
         refusals.push(Refusal::new(Code::UnboundSymbols, unbound, "no symbol without a library"));

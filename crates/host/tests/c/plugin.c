@@ -15,19 +15,22 @@
 
 #define TEXT(literal) {(const uint8_t *)(literal), sizeof(literal) - 1}
 
+/* Characters without a zero at their end. */
+#define NONSTRING __attribute__((nonstring))
+
 /* The stamp: arrays of characters have no padding, so a struct of them is the bytes. */
 #define RECORD(field, literal)      \
     struct {                        \
         unsigned char tag[4];       \
         unsigned char flags[4];     \
         unsigned char length[4];    \
-        char bytes[sizeof(literal) - 1]; \
+        char bytes[sizeof(literal) - 1] NONSTRING; \
     } field
 #define FILL(tag, literal) \
     {KEYWAY_LE32(tag), KEYWAY_LE32(KEYWAY_STAMP_CRITICAL), KEYWAY_LE32(sizeof(literal) - 1), literal}
 
 typedef struct stamp {
-    char magic[8];
+    char magic[8] NONSTRING;
     unsigned char major[4];
     unsigned char total[4];
     RECORD(name, "c-plugin");
@@ -41,8 +44,8 @@ typedef struct stamp {
         unsigned char length[4];
         unsigned char version[4];
         unsigned char id_length[4];
-        char id[sizeof(ADDER_ID) - 1];
-        char descriptor[sizeof(ADDER_DESCRIPTOR) - 1];
+        char id[sizeof(ADDER_ID) - 1] NONSTRING;
+        char descriptor[sizeof(ADDER_DESCRIPTOR) - 1] NONSTRING;
     } adder;
 } stamp;
 

@@ -10,6 +10,9 @@ use keyway_manifest::{
     Plugin, Rustc, Source, StampFormat, ToolchainRecord,
 };
 
+#[path = "built.rs"]
+pub(crate) mod built;
+
 /// The library, built once.
 pub(crate) static LIBRARY: LazyLock<PathBuf> = LazyLock::new(build);
 
@@ -32,15 +35,13 @@ pub(crate) fn toolchain() -> ToolchainRecord {
 /// In a target folder of its own, since the toolchain hash is part of what is compiled.
 fn build() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("canary");
-    let status = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
         .args(["build", "--release", "--package", "canary", "--target-dir"])
         .arg(&target)
         .env("KEYWAY_TOOLCHAIN_HASH", toolchain().hash().to_string())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .expect("cargo runs");
-    assert!(status.success(), "the canary was not built");
-    target.join("release").join(libloading::library_filename("canary"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    built::library(&mut cargo, "canary")
 }
 
 fn interface(stamped: &StampedInterface<'_>) -> Interface {

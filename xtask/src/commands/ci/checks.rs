@@ -9,7 +9,7 @@ use std::path::Path;
 
 use keyway_manifest::text::Show as _;
 
-use super::succeeds;
+use super::{sanitizers, succeeds};
 
 /// One check.
 #[derive(Debug)]
@@ -31,6 +31,8 @@ pub(super) enum Steps {
     OnRequest(&'static [Cargo]),
     /// Command lines of the nightly toolchain's Miri, which not every machine has.
     Miri(&'static [Cargo]),
+    /// Command lines of a nightly toolchain that has its standard library's source, on request as well.
+    Sanitizers(&'static [Cargo]),
     /// Python programs, which must be installed first.
     Python(fn(Installer, &Path) -> Vec<Step>),
 }
@@ -38,8 +40,8 @@ pub(super) enum Steps {
 /// A cargo command line and what it needs in its environment.
 #[derive(Debug)]
 pub(super) struct Cargo {
-    args: &'static [&'static str],
-    env: &'static [(&'static str, &'static str)],
+    pub(super) args: &'static [&'static str],
+    pub(super) env: &'static [(&'static str, &'static str)],
 }
 
 /// A process to start in the workspace's root.
@@ -115,6 +117,9 @@ pub(super) const CHECKS: &[Check] = &[
         // What a plugin may hold on to is never freed, and services ask for the time.
         steps: Steps::Miri(&[
             Cargo { args: &["test", "--locked", "-p", "keyway-abi", "--lib"], env: MIRI },
+            // What this machine can't show: pointers of 32 bits, and the other byte order.
+            Cargo { args: &miri_abi("i686-unknown-linux-gnu"), env: MIRI },
+            Cargo { args: &miri_abi("s390x-unknown-linux-gnu"), env: MIRI },
             Cargo {
                 args: &[
                     "test",
@@ -135,13 +140,18 @@ pub(super) const CHECKS: &[Check] = &[
         ]),
     },
     Check {
+        name: "sanitizers",
+        about: "no error of memory or threads in host and plugins, by AddressSanitizer and ThreadSanitizer; runs if it is named",
+        steps: Steps::Sanitizers(sanitizers::RUNS),
+    },
+    Check {
         name: "end-to-end",
-        about: "the workspace's plugins, built by every engine for the default targets, compared, run, and refused",
+        about: "the workspace's plugins, built by every engine for five targets, compared, run, and refused",
         steps: Steps::Cargo(&[Cargo { args: END_TO_END, env: &[] }]),
     },
     Check {
         name: "all-targets",
-        about: "the same for every target, not the default ones alone; runs if it is named",
+        about: "the same for every target; runs if it is named",
         steps: Steps::OnRequest(&[Cargo {
             args: END_TO_END,
             env: &[("KEYWAY_TEST_TARGETS", "all")],
@@ -183,14 +193,29 @@ const END_TO_END: &[&str] = &[
     "end_to_end",
 ];
 
+/// The command line for the contract's tables on another target.
+const fn miri_abi(target: &'static str) -> [&'static str; 7] {
+    ["test", "--locked", "-p", "keyway-abi", "--lib", "--target", target]
+}
+
 const MIRI: &[(&str, &str)] = &[("MIRIFLAGS", "-Zmiri-ignore-leaks -Zmiri-disable-isolation")];
 
-/// The step for a command line of Miri, by whichever nightly toolchain rustup has.
+/// The step for a command line of Miri.
 pub(super) fn miri(cargo: &Cargo) -> Step {
-    let start = ["run", "nightly", "cargo", "miri"];
+    of_nightly(&["cargo", "miri"], cargo)
+}
+
+/// The step for a command line of cargo under a sanitizer.
+pub(super) fn sanitized(cargo: &Cargo) -> Step {
+    of_nightly(&["cargo"], cargo)
+}
+
+/// The step for a command line by whichever nightly toolchain rustup has.
+fn of_nightly(program: &[&str], cargo: &Cargo) -> Step {
+    let start = ["run", "nightly"];
     Step {
         program: "rustup".into(),
-        args: start.iter().chain(cargo.args).map(OsString::from).collect(),
+        args: start.iter().chain(program).chain(cargo.args).map(OsString::from).collect(),
         env: cargo.env.to_vec(),
     }
 }
@@ -299,6 +324,23 @@ mod tests {
         assert_eq!(lines[0], "uv venv --quiet --allow-existing /w/target/keyway/ci");
         assert!(lines[1].starts_with("uv pip install --python /w/target/keyway/ci/"));
         assert!(lines[1].contains("--require-hashes"));
+    }
+
+    /// What tests build by themselves must be built so too, and knows the environment only.
+    #[test]
+    fn a_sanitizer_is_named_in_the_environment() {
+        let lines: Vec<_> = sanitizers::RUNS.iter().map(|run| sanitized(run).to_string()).collect();
+        for (line, sanitizer) in lines.iter().zip(["address", "thread"]) {
+            let start = format!(
+                "CARGO_BUILD_TARGET='x86_64-unknown-linux-gnu' RUSTFLAGS='-Zsanitizer={sanitizer} "
+            );
+            assert!(line.starts_with(&start), "{line}");
+            assert!(
+                line.contains(" rustup run nightly cargo test --locked -p keyway-abi "),
+                "{line}"
+            );
+        }
+        assert_eq!(lines.len(), 2);
     }
 
     #[test]
