@@ -1,19 +1,14 @@
 //! What the boundary costs: `cargo bench -p keyway-host --bench boundary`.
 //!
-//! Each figure is a pair: something done through a plugin that is loaded from a file, and its peer
-//! without the boundary. The two alternate in short rounds and the ratio is the median of the
-//! rounds' ratios, so a machine that is busy with other things slows both alike; a harness that
-//! measures one after the other would compare two different moments.
+//! Each figure is a pair (`pair/mod.rs`): something done through a plugin that is loaded from a file, and its
+//! peer without the boundary.
 //!
 //! With `--features compiled-in` the same orders also go to the plugin as part of this program.
-//!
-//! One JSON object a figure goes to stdout, as `cargo xtask bench` writes them.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Instant;
 
 use keyway_abi::call::Context;
 use keyway_abi::table::{ENTRY_SYMBOL, Entry};
@@ -28,8 +23,10 @@ pub mod interface;
 
 use interface::Probe;
 
-/// How often each pair is measured.
-const N_ROUNDS: usize = 1001;
+mod pair;
+
+use pair::compare;
+
 /// Calls a round, where one call is all there is to measure.
 const N_CALLS: u32 = 20_000;
 /// Orders a round.
@@ -290,51 +287,5 @@ impl Stream {
             Side::Sell => Order { side: Side::Buy, ..*order },
         });
         half.iter().copied().chain(swapped).collect()
-    }
-}
-
-/// Seconds that each of the two took in each round.
-struct Pair(Vec<(f64, f64)>);
-
-fn compare<T>(
-    mut prepare: impl FnMut() -> T,
-    mut through: impl FnMut(&T),
-    mut direct: impl FnMut(&T),
-) -> Pair {
-    let time = |work: &mut dyn FnMut(&T), input: &T| {
-        let start = Instant::now();
-        work(input);
-        start.elapsed().as_secs_f64()
-    };
-    // Who comes first changes, since the first one warms caches for the other. The first rounds are
-    // not counted.
-    let rounds = (0..N_ROUNDS + 2).map(|round| {
-        let input = prepare();
-        if round % 2 == 0 {
-            let through = time(&mut through, &input);
-            (through, time(&mut direct, &input))
-        } else {
-            let direct = time(&mut direct, &input);
-            (time(&mut through, &input), direct)
-        }
-    });
-    Pair(rounds.skip(2).collect())
-}
-
-impl Pair {
-    /// Prints the figure. `value` makes it from the seconds of a round; the ratio is that of the
-    /// values.
-    fn report(&self, name: &str, unit: &str, peer: &str, value: impl Fn(f64) -> f64) {
-        let median = |of: &dyn Fn(&(f64, f64)) -> f64| {
-            let mut values: Vec<f64> = self.0.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let through = median(&|(through, _)| value(*through));
-        let direct = median(&|(_, direct)| value(*direct));
-        let ratio = median(&|(through, direct)| value(*through) / value(*direct));
-        println!(
-            r#"{{"event":"figure","name":"{name}","value":{through:.3},"unit":"{unit}","peer":"{peer}","peer_value":{direct:.3},"ratio":{ratio:.3}}}"#
-        );
     }
 }

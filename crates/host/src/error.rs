@@ -5,8 +5,10 @@ use keyway_abi::call::CallError;
 use thiserror::Error;
 
 use crate::exports::ContractError;
+use crate::lifecycle::LifeError;
 use crate::load::LoadError;
 use crate::refusal::Rejection;
+use crate::reload::ReloadError;
 use crate::stage::StageError;
 
 /// What can go wrong between a plugin's file and the result of a call; `?` makes it from each error
@@ -23,6 +25,18 @@ pub enum Error {
     /// It was called, and gave no result.
     #[error(transparent)]
     Call(#[from] CallError),
+    /// A step of its life failed.
+    #[error(transparent)]
+    Life(Box<LifeError>),
+    /// It was not reloaded.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+}
+
+impl From<LifeError> for Error {
+    fn from(error: LifeError) -> Self {
+        Self::Life(Box::new(error))
+    }
 }
 
 impl From<Rejection> for Error {

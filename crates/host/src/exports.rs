@@ -342,12 +342,6 @@ impl Exports {
         Self { opened: self.opened.clone(), host: services.table(plugin) }
     }
 
-    /// Whether both are of one library in memory.
-    #[inline]
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.opened, &other.opened)
-    }
-
     pub(crate) fn host(&self) -> *const table::Host {
         self.host
     }

@@ -71,11 +71,6 @@ impl Instance {
         NonNull::new(pointer).map(|pointer| Self { pointer, exports, last })
     }
 
-    #[inline]
-    pub(crate) fn pointer(&self) -> NonNull<table::Instance> {
-        self.pointer
-    }
-
     /// What the plugin exports.
     pub fn exports(&self) -> &Exports {
         &self.exports
@@ -399,7 +394,7 @@ impl Transport for InProcess<'_> {
 }
 
 #[cold]
-fn unknown_method(exports: &Exports, name: &str) -> CallError {
+pub(crate) fn unknown_method(exports: &Exports, name: &str) -> CallError {
     let known: Vec<_> =
         exports.methods().iter().map(|method| format!("`{}`", method.name)).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -7,7 +7,11 @@
 //! | [`code`], [`refusal`] | the reasons to refuse a plugin, and how they are told |
 //! | [`load`] | the bytes that were checked, staged and loaded; [`Host`] puts it together |
 //! | `compiled_in` | plugins that are part of the program (feature `compiled-in`) |
-//! | [`plugin`], [`handle`] | a plugin as a host keeps it: to itself, or for many threads |
+//! | [`plugin`] | a plugin as a host keeps it to itself |
+//! | [`shared`], [`handle`] | a plugin for many threads: guards, handles, calls with deadlines |
+//! | [`reload`], [`generation`], [`lifecycle`] | one generation after the other, and the steps of their lives |
+//! | [`manager`], [`counts`] | many plugins by name, and what is known of them |
+//! | `guard`, `deadline` | the mechanisms below: who uses a generation, and what does not end in time |
 //! | [`exports`], [`instance`], [`services`] | calls across the boundary |
 //!
 //! ```no_run
@@ -37,7 +41,7 @@
 //! [`Plugin`]. Plugins that cargo compiles in one run with such a program export nothing, and can't
 //! be loaded: build those by themselves, as `cargo xtask build-plugins` does.
 //!
-//! [`Plugin::share`] gives handles for many threads. Services and interfaces of the host's own are
+//! [`Plugin::share`] makes a [`SharedPlugin`], for many threads and to be reloaded; a [`Manager`] runs many. Services and interfaces of the host's own are
 //! made with [`macro@interface`] and [`macro@Layout`]; this crate is the one dependency.
 //!
 //! It is a library for programs of any size: it links no command-line parser, no progress bars and
@@ -46,31 +50,42 @@
 pub mod code;
 #[cfg(feature = "compiled-in")]
 pub mod compiled_in;
+pub mod counts;
+mod deadline;
 mod error;
 pub mod exports;
 mod file;
 pub mod gate;
+pub mod generation;
+mod guard;
 pub mod handle;
 pub mod instance;
 pub mod libc;
+pub mod lifecycle;
 pub mod load;
+pub mod manager;
 mod permissions;
 pub mod plugin;
 pub mod policy;
 mod processor;
 pub mod refusal;
+pub mod reload;
 pub mod services;
+pub mod shared;
 mod stage;
 pub mod toolchains;
 
 pub use code::{Check, Code};
 #[cfg(feature = "compiled-in")]
 pub use compiled_in::CompiledInPlugin;
+pub use counts::{Counted, LastError};
 pub use error::Error;
 pub use exports::{ContractError, ExportedMethod, Exports, MethodIndex};
 pub use file::MAX_LIBRARY_SIZE;
 pub use gate::{Admission, Examination, Gate};
-pub use handle::{Handle, SharedPlugin};
+pub use generation::Ended;
+pub use guard::place::Unavailable;
+pub use handle::Handle;
 pub use instance::{Instance, Output, State};
 pub use keyway_abi as abi;
 pub use keyway_abi::interface::Layout;
@@ -81,14 +96,20 @@ pub use keyway_sdk::{
     Buffer, CallContext, CallError, CallStatus, CancellationToken, Context, Export, Field,
     LogLevel, OwnedBuffer, PluginError, SavedState, now_ns,
 };
+pub use lifecycle::{Deadlines, Hooks, Life, LifeCause, LifeError, LifeState, Step, Transition};
 pub use load::{Host, LoadError};
+pub use manager::{
+    BackOff, Event, FailurePolicy, Manager, ManagerError, ManagerOptions, Member, Status,
+};
 pub use plugin::{Origin, Plugin};
 pub use policy::{
     Expectation, ExpectedFacts, ExportPolicy, ImportPolicy, KnownInterface, OtherInterfaces,
     PermissionPolicy, SignaturePolicy, StampPolicy, SymbolPolicy, ToolchainPolicy,
 };
 pub use refusal::{Refusal, Rejection, Verdict};
+pub use reload::{HealthCheck, Reload, ReloadError, Reloaded, StateMove, StateMoved};
 pub use services::{LogLine, LogSink, Services};
+pub use shared::{ExclusiveInstance, Guard, SharedPlugin};
 pub use stage::StageError;
 pub use toolchains::Toolchains;
 

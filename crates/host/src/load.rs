@@ -174,6 +174,34 @@ impl Host {
     ///
     /// It could not be staged or loaded, or does not export what a plugin exports.
     pub fn open(&self, admission: &Admission) -> Result<Exports, LoadError> {
+        self.loader().map(admission)?.prepare()
+    }
+
+    /// What loads libraries, for a thread that may outlive the host.
+    pub(crate) fn loader(&self) -> Loader {
+        Loader { stage: self.stage.clone(), services: self.services }
+    }
+}
+
+/// Loads libraries that were admitted.
+#[derive(Clone)]
+pub(crate) struct Loader {
+    stage: Option<Stage>,
+    services: &'static Services,
+}
+
+/// A library that is mapped and not prepared yet.
+pub(crate) struct Mapped {
+    path: PathBuf,
+    plugin: String,
+    entry: Entry,
+    library: Arc<Library>,
+    services: &'static Services,
+}
+
+impl Loader {
+    /// Maps a library, by which its constructors run.
+    pub(crate) fn map(&self, admission: &Admission) -> Result<Mapped, LoadError> {
         let path = || admission.path().to_owned();
         let stage = self.stage.as_ref().ok_or(StageError::Nowhere)?;
         let staged = stage.write(&admission.manifest().artifact.file, admission.bytes())?;
@@ -205,12 +233,20 @@ impl Host {
         // SAFETY: every plugin exports its entry under this name, with this type.
         let entry = unsafe { library.symbol::<Entry>(ENTRY_SYMBOL) };
         let entry = entry.map_err(symbol(ENTRY_SYMBOL))?;
-        let plugin = &admission.manifest().plugin.name;
-        let library = Arc::new(library);
+        let plugin = admission.manifest().plugin.name.as_str().to_owned();
+        let (library, services) = (Arc::new(library), self.services);
+        Ok(Mapped { path: path(), plugin, entry, library, services })
+    }
+}
+
+impl Mapped {
+    /// Checks the library's table and calls its `init`.
+    pub(crate) fn prepare(self) -> Result<Exports, LoadError> {
+        let Self { path, plugin, entry, library, services } = self;
         // SAFETY: the gate has compared the contract that the plugin was built against; the library
         // lives as long as its keeper.
-        let exports = unsafe { Exports::new(entry, plugin.as_str(), self.services, library) };
-        exports.map_err(|source| LoadError::Contract { path: path(), source })
+        let exports = unsafe { Exports::new(entry, &plugin, services, library) };
+        exports.map_err(|source| LoadError::Contract { path, source })
     }
 }
 

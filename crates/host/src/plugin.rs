@@ -3,8 +3,8 @@
 use keyway_abi::call::CallError;
 use keyway_manifest::Manifest;
 
-use crate::handle::SharedPlugin;
 use crate::instance::Instance;
+use crate::shared::SharedPlugin;
 
 /// A plugin with one instance. Dropping it destroys the instance and ends the library, as soon as
 /// nothing that the plugin made is left.
@@ -94,9 +94,10 @@ impl Plugin {
         self.instance.exports().stays_mapped()
     }
 
-    /// The same plugin behind a lock, from which it gives handles that any thread may keep.
+    /// The same plugin for many threads, with handles that any of them may keep. It may be reloaded too, without
+    /// configuration, since its own is not known here; [`Host::load_shared`](crate::Host::load_shared) keeps that.
     pub fn share(self) -> SharedPlugin {
-        SharedPlugin::new(self.origin, self.instance)
+        SharedPlugin::of_plugin(self)
     }
 
     /// Destroys the instance, says how that went, and ends the library. It is unmapped if it declares

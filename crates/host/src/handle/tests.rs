@@ -4,9 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use keyway_abi::table;
 use keyway_sdk::{OwnedBuffer, Plugin, PluginError, export_plugin, interface};
 
 use super::*;
+use crate::exports::Exports;
+use crate::generation::Ended;
+use crate::plugin::{Origin, Plugin as LoadedPlugin};
 use crate::services::Services;
 
 /// What the plugin offers.
@@ -74,11 +78,20 @@ fn shared(name: &str) -> SharedPlugin {
     let exports = unsafe { Exports::new(entry, "turnstile", services, Arc::new(())) };
     let exports = exports.expect("it keeps to the contract");
     let instance = exports.create(name.as_bytes(), Context::NONE).expect("an instance");
-    SharedPlugin::new(Origin::CompiledIn { name: "turnstile", version: "1.0.0" }, instance)
+    let origin = Origin::CompiledIn { name: "turnstile", version: "1.0.0" };
+    LoadedPlugin { origin, instance }.share()
 }
 
 fn handle(plugin: &SharedPlugin) -> Handle<dyn Turns> {
     plugin.handle().expect("the interface")
+}
+
+fn enter(handle: &Handle<dyn Turns>) -> Result<u64, CallError> {
+    handle.call(Context::NONE)?.interface()?.enter()
+}
+
+fn busy<T>(result: Result<T, CallError>) -> bool {
+    result.is_err_and(|error| error.status == CallStatus::BUSY)
 }
 
 fn gone<T>(result: Result<T, CallError>) -> bool {
@@ -97,12 +110,14 @@ fn threads_go_on_calling_while_a_plugin_is_unloaded() {
                 start.wait();
                 let mut n_calls = 0;
                 while let Ok(call) = handle.call(Context::NONE) {
-                    assert_eq!(call.enter(), Ok(5));
+                    let turns = call.interface().expect("the interface");
+                    assert_eq!((turns.enter(), turns.enter()), (Ok(5), Ok(5)));
                     drop(call);
                     if number == 0 {
                         let Ok(mut call) = handle.call_exclusively(Context::NONE) else { break };
-                        assert_eq!(call.interface().rename("seven"), Ok(()));
-                        assert_eq!(call.interface().rename("three"), Ok(()));
+                        let mut turns = call.interface().expect("the interface");
+                        assert_eq!(turns.rename("seven"), Ok(()));
+                        assert_eq!(turns.rename("three"), Ok(()));
                     }
                     n_calls += 1;
                 }
@@ -111,10 +126,10 @@ fn threads_go_on_calling_while_a_plugin_is_unloaded() {
         })
         .collect();
     start.wait();
-    assert_eq!(handle(&plugin).call(Context::NONE).expect("it is there").enter(), Ok(5));
+    assert_eq!(enter(&handle(&plugin)), Ok(5));
     assert_eq!(plugin.n_handles(), THREADS);
     let destroyed = DESTROYED.load(Ordering::Relaxed);
-    assert_eq!(plugin.unload(), Ok(()));
+    assert!(matches!(plugin.unload(), Ok(Ended::Destroyed)));
     assert!(DESTROYED.load(Ordering::Relaxed) > destroyed, "it is gone when this returns");
     for thread in threads {
         let _: usize = thread.join().expect("no call saw another one's middle");
@@ -124,45 +139,132 @@ fn threads_go_on_calling_while_a_plugin_is_unloaded() {
 #[test]
 fn a_handle_keeps_the_instance() {
     let plugin = shared("kept");
-    assert_eq!((plugin.name(), plugin.version()), ("turnstile", "1.0.0"));
-    assert!(plugin.manifest().is_none() && plugin.stays_mapped());
+    assert_eq!((&*plugin.name(), &*plugin.version()), ("turnstile", "1.0.0"));
+    assert!(plugin.manifest().is_none() && plugin.stays_mapped() == Ok(true));
     let first = handle(&plugin);
     drop(plugin);
     let second = first.clone();
     drop(first);
     let answer = thread::spawn(move || {
-        second.call(Context::NONE).expect("it is there").name().map(|name| name.to_vec())
+        let call = second.call(Context::NONE).expect("it is there");
+        let turns = call.interface().expect("the interface");
+        turns.name().map(|name| name.to_vec())
     });
     assert_eq!(answer.join().expect("it ends"), Ok(b"kept".to_vec()));
 }
 
+/// Whoever unloads waits for whoever still has what a call returned.
 #[test]
-fn what_was_returned_outlives_the_instance() {
+fn what_was_returned_keeps_the_instance() {
     let plugin = shared("left");
     let handle = handle(&plugin);
-    let name = handle.call(Context::NONE).expect("it is there").name().expect("a name");
-    assert_eq!(plugin.unload(), Ok(()));
-    assert_eq!(&*name, b"left");
+    let call = handle.call(Context::NONE).expect("it is there");
+    let turns = call.interface().expect("the interface");
+    let name = turns.name().expect("a name");
+    let unloading = {
+        let plugin = plugin.clone();
+        thread::spawn(move || plugin.unload())
+    };
+    while !gone(handle.plugin().exclusive()) {
+        // This thread is in a call.
+        thread::yield_now();
+    }
+    assert!(!unloading.is_finished());
+    assert_eq!((&*name, turns.enter()), (&b"left"[..], Ok(4)));
+    drop((name, turns));
+    drop(call);
+    assert!(matches!(unloading.join().expect("it ends"), Ok(Ended::Destroyed)));
     assert!(gone(handle.call(Context::NONE)) && gone(handle.call_exclusively(Context::NONE)));
-    assert!(handle.exports().interfaces().next().is_some());
 }
 
 #[test]
 fn the_instance_can_be_had_alone() {
     let plugin = shared("old");
     let handle = handle(&plugin);
-    let mut instance = plugin.instance();
+    let mut instance = plugin.exclusive().expect("its turn");
     let mut turns = instance.interface::<dyn Turns>(Context::NONE).expect("the interface");
     assert_eq!(turns.rename("new one"), Ok(()));
+    assert!(busy(plugin.guard()) && busy(plugin.exclusive()), "it would wait for itself");
     drop(instance);
-    assert_eq!(handle.call(Context::NONE).expect("it is there").enter(), Ok(7));
+    assert_eq!(enter(&handle), Ok(7));
 }
 
-/// A table is that of one library in memory, whatever instance is put in the place of another.
 #[test]
-fn a_handle_calls_no_other_library() {
+fn a_thread_does_not_wait_for_itself() {
+    let plugin = shared("own");
+    // More than a thread's record has room for.
+    let guards: Vec<_> = (0..20).map(|_| plugin.guard().expect("it is there")).collect();
+    assert_eq!(plugin.n_calls_in_flight(), 20);
+    assert!(busy(plugin.exclusive()));
+    assert!(plugin.unload().is_err());
+    drop(guards);
+    assert_eq!(plugin.n_calls_in_flight(), 0);
+    assert!(plugin.exclusive().is_ok());
+    assert!(matches!(plugin.unload(), Ok(Ended::Destroyed)));
+    assert!(plugin.unload().is_err() && gone(plugin.guard()));
+}
+
+/// Somebody who waits to have the instance alone does not stop one who is in it from going on.
+#[test]
+fn guards_are_nested_while_another_one_waits() {
+    let plugin = shared("nested");
+    let outer = plugin.guard().expect("it is there");
+    let waiting = {
+        let plugin = plugin.clone();
+        thread::spawn(move || drop(plugin.exclusive().expect("its turn")))
+    };
+    // Seen by the way that it shuts: a second guard then takes the slow one.
+    for _ in 0..100 {
+        let inner = plugin.guard().expect("it is there");
+        assert_eq!(outer.generation(), inner.generation());
+        thread::yield_now();
+    }
+    assert!(!waiting.is_finished());
+    drop(outer);
+    waiting.join().expect("it ends");
+}
+
+/// After it was had alone, the way without a lock opens again.
+#[test]
+fn many_calls_in_a_row_are_quick_again() {
+    let plugin = shared("quick");
+    let handle = handle(&plugin);
+    for _ in 0..3 {
+        drop(plugin.exclusive().expect("its turn"));
+        for _ in 0..100 {
+            assert_eq!(enter(&handle), Ok(5));
+        }
+    }
+    assert_eq!(plugin.n_calls_in_flight(), 0);
+}
+
+/// A thread's record is another thread's when it has ended, and what it forgot stays.
+#[test]
+fn records_outlive_threads() {
+    let plugin = shared("records");
+    for _ in 0..4 {
+        let plugin = plugin.clone();
+        let call = move || drop(plugin.guard().expect("it is there"));
+        thread::spawn(call).join().expect("it ends");
+    }
+    let forgetful = plugin.clone();
+    let forget = move || std::mem::forget(forgetful.guard().expect("it is there"));
+    thread::spawn(forget).join().expect("it ends");
+    assert_eq!(plugin.n_calls_in_flight(), 1);
+    let later = plugin.clone();
+    thread::spawn(move || drop(later.guard())).join().expect("it ends");
+    assert_eq!(plugin.n_calls_in_flight(), 1);
+}
+
+/// Whatever instance is put in the place of another, it is called by its own table.
+#[test]
+fn instances_can_change_places() {
     let (first, second) = (shared("first"), shared("second one"));
     let handle = handle(&first);
-    std::mem::swap(&mut *first.instance(), &mut *second.instance());
-    assert!(gone(handle.call(Context::NONE)));
+    {
+        let (mut first, mut second) =
+            (first.exclusive().expect("its turn"), second.exclusive().expect("its turn"));
+        std::mem::swap(&mut *first, &mut *second);
+    }
+    assert_eq!(enter(&handle), Ok(10));
 }

@@ -408,7 +408,8 @@ fn verdicts_are_one_json_object() {
       "found": "`/no/such/plugin.so`: No such file or directory (os error 2)",
       "remedy": "check the path; `cargo xtask build-plugins` writes to `dist/`"
     }
-  ]
+  ],
+  "warnings": []
 }
 "#]]
     );

@@ -88,7 +88,8 @@ fn use_both(mut greet: Plugin, mut book: Plugin) -> Result<(), Error> {
                 Ok(call) => call,
                 Err(gone) => return gone.status,
             };
-            assert_eq!(call.snapshot(Side::Buy, &mut []), Ok(0));
+            let orders = call.interface().unwrap();
+            assert_eq!(orders.snapshot(Side::Buy, &mut []), Ok(0));
         }
     });
     book.unload()?;
