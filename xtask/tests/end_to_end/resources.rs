@@ -96,7 +96,7 @@ fn version_strings_icons_and_manifests_are_in_windows_libraries() {
     let mut arguments = vec!["build-plugins", "--engine", "sandbox"];
     arguments.extend(windows().flat_map(|target| ["--target", target]));
     ground.run("", env!("CARGO_BIN_EXE_xtask"), &arguments);
-    assert!(windows().count() >= 2);
+    assert!(windows().count() >= 1);
     for target in windows() {
         for plugin in ["by-embed-resource", "by-winresource"] {
             let file = format!("dist/{target}/{plugin}/{}.dll", plugin.replace('-', "_"));
