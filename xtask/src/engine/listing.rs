@@ -32,26 +32,41 @@ pub(super) fn walk(
         return Ok(());
     }
     for entry in entries {
-        let Ok(name) = entry.file_name().into_string() else {
-            continue;
-        };
-        if name == ".git" {
-            continue;
+        match add(&entry, below, stat, found) {
+            // Deleted or renamed since the folder was read: other runs use zig's cache too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !entry.path().exists() => {}
+            added => added?,
         }
-        let path = entry.path();
-        let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            found.insert(relative.clone(), Entry::Folder);
-            walk(&path, &relative, stat, found)?;
-        } else if kind.is_symlink() {
-            let to = fs::read_link(&path)?.to_string_lossy().into_owned();
-            found.insert(relative, Entry::Link { to });
-        } else if kind.is_file() {
-            let digest = stat.digest(&path).map_err(io::Error::other)?;
-            let is_executable = is_executable(&entry.metadata()?);
-            found.insert(relative, Entry::File { digest, is_executable });
-        }
+    }
+    Ok(())
+}
+
+/// Adds one entry of a folder, and everything below it.
+fn add(
+    entry: &fs::DirEntry,
+    below: &str,
+    stat: &mut StatCache,
+    found: &mut BTreeMap<String, Entry>,
+) -> io::Result<()> {
+    let Ok(name) = entry.file_name().into_string() else {
+        return Ok(());
+    };
+    if name == ".git" {
+        return Ok(());
+    }
+    let path = entry.path();
+    let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
+    let kind = entry.file_type()?;
+    if kind.is_dir() {
+        found.insert(relative.clone(), Entry::Folder);
+        walk(&path, &relative, stat, found)?;
+    } else if kind.is_symlink() {
+        let to = fs::read_link(&path)?.to_string_lossy().into_owned();
+        found.insert(relative, Entry::Link { to });
+    } else if kind.is_file() {
+        let digest = stat.digest(&path).map_err(io::Error::other)?;
+        let is_executable = is_executable(&entry.metadata()?);
+        found.insert(relative, Entry::File { digest, is_executable });
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::containers::Containers;
 use super::listing::{Entry, slashed};
 use super::volumes::Parcel;
 use super::{Engine, EngineError};
+use crate::container::Access;
 
 type Result<T> = std::result::Result<T, EngineError>;
 
@@ -29,6 +30,7 @@ impl<W: io::Write> Writer<'_, W> {
         }
         let guest = slashed(parcel.mount.guest.strip_prefix("/").unwrap_or(&parcel.mount.guest));
         self.folder(&guest)?;
+        let is_shared = parcel.mount.access == Access::ReadWrite;
         for path in &parcel.send {
             let to = format!("{guest}/{path}");
             let from = parcel.mount.host.join(path);
@@ -39,7 +41,14 @@ impl<W: io::Write> Writer<'_, W> {
                     self.tar.append_link(&mut header, &to, link)?;
                 }
                 Entry::File { is_executable, .. } => {
-                    let file = File::open(&from)?;
+                    let file = match File::open(&from) {
+                        // Other runs use such a folder too, zig's cache for one: what is gone since
+                        // it was listed is not there.
+                        Err(error) if is_shared && error.kind() == io::ErrorKind::NotFound => {
+                            continue;
+                        }
+                        file => file?,
+                    };
                     let size = file.metadata()?.len();
                     let mode = if *is_executable { 0o755 } else { 0o644 };
                     let mut header = self.header(tar::EntryType::Regular, mode, size);
